@@ -1,0 +1,1 @@
+//! Commit: makes a staged batch visible, once, in every table.

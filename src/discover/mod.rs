@@ -1,0 +1,1 @@
+//! Discover: which complete files are new. Knows nothing of JSON or tables.

@@ -1,0 +1,1 @@
+//! Merge: claims and rows + key index to a plan. Pure: no I/O, no clock.

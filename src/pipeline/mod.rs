@@ -1,0 +1,3 @@
+//! The pipeline file: as typed, checked, compiled.
+
+pub mod model;

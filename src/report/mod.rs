@@ -1,0 +1,1 @@
+//! Report: what a batch did, for people and machines.

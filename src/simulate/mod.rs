@@ -1,0 +1,1 @@
+//! A shop that writes order events, for trying Millrace out.

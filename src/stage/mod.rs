@@ -1,0 +1,1 @@
+//! Stage: a plan to durable but invisible files.

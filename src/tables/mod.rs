@@ -1,0 +1,1 @@
+//! The one place that knows Delta and Parquet: open, scan, write, publish.
