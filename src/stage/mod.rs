@@ -1,1 +1,72 @@
-//! Stage: a plan to durable but invisible files.
+//! Stage: a plan to durable but invisible files. Knows nothing of events.
+//!
+//! When it returns, every file of the batch and every directory entry is synced; no log names any of it yet.
+
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+
+use crate::batch::{Deletion, Entry, FileId};
+use crate::error::{Error, IoContext, Result};
+use crate::tables::index_file::{self, IndexFile};
+use crate::tables::{Change, Disk, Table, names};
+
+/// What one table has to take up.
+#[derive(Debug)]
+pub struct Work<'a> {
+    pub table: &'a Table,
+    /// Rows for a new file, with the `_` columns.
+    pub append: Option<RecordBatch>,
+    pub delete: &'a [Deletion],
+    /// Files to drop whole (a compaction's inputs).
+    pub drop: &'a [FileId],
+    /// Changes of the key index, by owner.
+    pub index: &'a [(u128, Entry)],
+}
+
+#[derive(Debug)]
+pub struct Staged {
+    pub change: Change,
+    pub index: Option<IndexFile>,
+}
+
+/// Stages every table, each on its own thread: the time goes into syncs and encoding.
+pub fn stage(disk: &dyn Disk, batch: FileId, now_ms: i64, work: &[Work<'_>]) -> Result<Vec<Staged>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            work.iter().map(|w| scope.spawn(move || stage_table(disk, batch, now_ms, w))).collect();
+        let died = |_| Err(Error::Bug("a staging thread died".into()));
+        threads.into_iter().map(|t| t.join().unwrap_or_else(died)).collect()
+    })
+}
+
+fn stage_table(disk: &dyn Disk, batch: FileId, now_ms: i64, work: &Work<'_>) -> Result<Staged> {
+    let table = work.table;
+    let mut change = table.stage(disk, batch, work.append.as_ref(), work.delete, now_ms)?;
+    change.remove.extend_from_slice(work.drop);
+    if change.add.is_some() || !change.update.is_empty() {
+        disk.sync_dir(&table.def.dir).at("syncing", &table.def.dir)?;
+    }
+    let index = match work.index {
+        [] => None,
+        entries => Some(write_index(disk, &table.def.dir, batch, 0, entries)?),
+    };
+    Ok(Staged { change, index })
+}
+
+/// Writes an index file, synced with its directory.
+pub fn write_index(
+    disk: &dyn Disk,
+    table: &Path,
+    batch: FileId,
+    level: u32,
+    entries: &[(u128, Entry)],
+) -> Result<IndexFile> {
+    let dir = names::index_dir(table);
+    let name = names::index_file(batch, level);
+    let bytes = index_file::encode(entries)?;
+    let path = dir.join(&name);
+    disk.write(&path, &bytes).at("writing", &path)?;
+    disk.sync_dir(&dir).at("syncing", &dir)?;
+    Ok(index_file::describe(name, &bytes, entries.len()))
+}

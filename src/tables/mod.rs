@@ -1,1 +1,14 @@
 //! The one place that knows Delta and Parquet: open, scan, write, publish.
+
+pub mod disk;
+pub mod index_file;
+pub mod kernel;
+pub mod log;
+pub mod names;
+pub mod parquet;
+mod store;
+pub mod table;
+
+pub use disk::{Disk, LocalDisk};
+pub use kernel::Kernel;
+pub use table::{Change, LiveFile, Table, TableDef};

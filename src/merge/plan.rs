@@ -1,0 +1,110 @@
+//! From built rows to what has to be written: append, delete, index changes.
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+
+use super::KeyIndex;
+use crate::batch::{Counts, Entry, FileId, OwnerRows, Plan, TableRows};
+use crate::error::{Error, Result};
+
+/// Plans one table of a batch. `rows` are those of the winning claims, each newer than its entry in the index.
+///
+/// # Errors
+/// Only for a defect: rows that do not hold together.
+pub fn plan(index: &KeyIndex, rows: TableRows, batch: FileId, counts: Counts) -> Result<Plan> {
+    let mut plan = Plan { counts, ..Plan::default() };
+    let mut kept = Vec::new();
+    for owner in rows.owners {
+        match index.get(owner.owner) {
+            Some(old) if old.content == owner.content && old.count == owner.count => {
+                // Nothing is written; only who stated it moves on.
+                plan.counts.unchanged += u64::from(owner.count);
+                plan.index.push((owner.owner, Entry { order: owner.order, ..*old }));
+            }
+            old => replace(&mut plan, old, owner, &mut kept),
+        }
+    }
+    append(&mut plan, &rows.rows, kept, batch)?;
+    Ok(plan)
+}
+
+fn replace(plan: &mut Plan, old: Option<&Entry>, owner: OwnerRows, kept: &mut Vec<OwnerRows>) {
+    count(&mut plan.counts, old.map_or(0, |o| o.count), owner.count);
+    let deletion = old.and_then(Entry::deletion);
+    if deletion.is_some() && owner.count == 0 {
+        plan.emptied.push(owner.key.clone());
+    }
+    plan.delete.extend(deletion);
+    kept.push(owner);
+}
+
+/// Of an owned set that went from `old` to `new` rows, the lesser number was updated.
+fn count(counts: &mut Counts, old: u32, new: u32) {
+    counts.updated += u64::from(old.min(new));
+    counts.inserted += u64::from(new.saturating_sub(old));
+    counts.deleted += u64::from(old.saturating_sub(new));
+}
+
+/// Packs the kept owners' rows one after the other and says where they will stand.
+fn append(plan: &mut Plan, rows: &RecordBatch, mut kept: Vec<OwnerRows>, batch: FileId) -> Result<()> {
+    let total: u64 = kept.iter().map(|o| u64::from(o.count)).sum();
+    let total = u32::try_from(total).map_err(|_| Error::Bug("more than 4 billion rows in a batch".into()))?;
+    let mut indices = Vec::with_capacity(total as usize);
+    for owner in &mut kept {
+        let from = owner.first;
+        owner.first = indices.len() as u32;
+        indices.extend(from..from + owner.count);
+        let entry = Entry {
+            order: owner.order,
+            content: owner.content,
+            file: batch,
+            first: owner.first,
+            count: owner.count,
+        };
+        plan.index.push((owner.owner, entry));
+    }
+    plan.index.sort_unstable_by_key(|(owner, _)| *owner);
+    if total == 0 {
+        return Ok(());
+    }
+    let packed = if in_place(&indices, rows.num_rows()) {
+        rows.clone()
+    } else {
+        take_record_batch(rows, &UInt32Array::from(indices))
+            .map_err(|e| Error::Bug(format!("packing rows: {e}")))?
+    };
+    plan.append = Some(TableRows { rows: packed, owners: kept });
+    Ok(())
+}
+
+fn in_place(indices: &[u32], rows: usize) -> bool {
+    indices.len() == rows && indices.iter().enumerate().all(|(at, row)| at == *row as usize)
+}
+
+/// Index changes of a compaction: owners whose rows moved to other places, their statements untouched.
+///
+/// `runs` are (owner, old file, old first row, count, new first row) in the new file's order. An owner that the
+/// index has elsewhere is a disagreement.
+pub fn moved(index: &KeyIndex, runs: &[Run], file: FileId) -> Option<Vec<(u128, Entry)>> {
+    let mut changes = Vec::with_capacity(runs.len());
+    for run in runs {
+        let entry = index.get(run.owner)?;
+        if (entry.file, entry.first, entry.count) != (run.file, run.first, run.count) {
+            return None;
+        }
+        changes.push((run.owner, Entry { file, first: run.to, ..*entry }));
+    }
+    changes.sort_unstable_by_key(|(owner, _)| *owner);
+    Some(changes)
+}
+
+/// An owner's rows as a compaction found them.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    pub owner: u128,
+    pub file: FileId,
+    pub first: u32,
+    pub count: u32,
+    /// First row in the new file.
+    pub to: u32,
+}

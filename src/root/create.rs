@@ -1,0 +1,92 @@
+//! Makes an empty root: folders, empty tables, the first record. Every step can be repeated after a crash.
+
+use crate::commit::Paths;
+use crate::commit::record::Record;
+use crate::error::{Error, IoContext, Result};
+use crate::tables::{Disk, TableDef, names, table};
+
+use super::Identity;
+
+/// Log checkpoints are ours to time; these are for foreign readers and for the curious.
+const PROPERTIES: [(&str, &str); 4] = [
+    ("delta.enableDeletionVectors", "true"),
+    ("delta.enableChangeDataFeed", "false"),
+    ("delta.deletedFileRetentionDuration", "interval 1 days"),
+    ("delta.logRetentionDuration", "interval 1 days"),
+];
+
+pub fn folders(disk: &dyn Disk, paths: &Paths) -> Result<()> {
+    for dir in [&paths.tables, &paths.own, &paths.temp] {
+        disk.create_dir(dir).at("making", dir)?;
+    }
+    disk.sync_dir(&paths.own).at("syncing", &paths.own)?;
+    disk.sync_dir(&paths.tables).at("syncing", &paths.tables)
+}
+
+/// Creates every table at version 0 and decides "nothing yet" about them.
+///
+/// # Errors
+/// [`Error::Corrupt`] if a table already has commits: then the record is not missing because none was written.
+pub fn tables(
+    disk: &dyn Disk,
+    paths: &Paths,
+    defs: &[TableDef],
+    identity: &Identity,
+    now: i64,
+) -> Result<Record> {
+    for def in defs {
+        if names::log_dir(&def.dir).join(names::commit_file(1)).exists() {
+            return Err(Error::Corrupt(format!(
+                "the decision record {} is missing although {} has commits; run `millrace repair`",
+                paths.decision.display(),
+                def.dir.display()
+            )));
+        }
+        create_table(disk, paths, def, identity, now)?;
+    }
+    disk.sync_dir(&paths.tables).at("syncing", &paths.tables)?;
+    let record = Record {
+        root: identity.root.clone(),
+        batch: 0,
+        commits: Vec::new(),
+        versions: defs.iter().map(|d| (d.name.clone(), 0)).collect(),
+        index: defs.iter().map(|d| (d.name.clone(), Vec::new())).collect(),
+    };
+    crate::commit::decide(disk, paths, &record)?;
+    Ok(record)
+}
+
+fn create_table(
+    disk: &dyn Disk,
+    paths: &Paths,
+    def: &TableDef,
+    identity: &Identity,
+    now: i64,
+) -> Result<()> {
+    let log = names::log_dir(&def.dir);
+    let first = log.join(names::commit_file(0));
+    for dir in [&log, &names::index_dir(&def.dir)] {
+        disk.create_dir(dir).at("making", dir)?;
+    }
+    disk.sync_dir(&def.dir).at("syncing", &def.dir)?;
+    // A crash may have left an empty table of another moment: the same table, so its bytes stand.
+    if let Ok(found) = disk.read(&first)
+        && !found.is_empty()
+    {
+        disk.sync_file(&first).at("syncing", &first)?;
+        return disk.sync_dir(&log).at("syncing", &log);
+    }
+    disk.remove(&first).at("removing", &first)?;
+    let mut properties: Vec<(&str, String)> = PROPERTIES.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+    let keys: Vec<&str> = def.stats.iter().map(|&c| def.schema.field(c).name().as_str()).collect();
+    properties.push(("delta.dataSkippingStatsColumns", keys.join(",")));
+    let bytes = table::create_bytes(def, &table_id(identity, &def.name), &properties, now / 1000);
+    table::publish(disk, &def.dir, 0, &bytes, &paths.temp.join(format!("{}-0", def.name)))
+}
+
+/// A table's UUID, derived from the root's id and its name (version 8, "custom").
+fn table_id(identity: &Identity, name: &str) -> String {
+    let hash = xxhash_rust::xxh3::xxh3_128(format!("{}/{name}", identity.root).as_bytes());
+    let hex = format!("{:032x}", (hash & !(0xf << 76) & !(0xc << 60)) | (8 << 76) | (8 << 60));
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

@@ -1,0 +1,58 @@
+//! The lock on a root: an `flock`, so that the kernel frees it when the process dies, however it dies.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::error::{Error, IoContext, Result};
+
+/// Held as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock or says at once who has it.
+///
+/// # Errors
+/// [`Error::Busy`] with the holder's process id.
+pub fn take(path: &Path) -> Result<Lock> {
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = open.at("opening", path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Error::Busy(busy(&mut file, path))),
+        Err(TryLockError::Error(e)) => return Err(Error::io("locking", path, e)),
+    }
+    // The pid is for the other's message only; the lock is the flock.
+    let pid = std::process::id().to_string();
+    file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).at("writing", path)?;
+    file.write_all(pid.as_bytes()).at("writing", path)?;
+    Ok(Lock { _file: file })
+}
+
+fn busy(file: &mut File, path: &Path) -> String {
+    let mut pid = String::new();
+    let who = match file.read_to_string(&mut pid) {
+        Ok(_) if !pid.trim().is_empty() => format!("process {}", pid.trim()),
+        _ => "another process".to_owned(),
+    };
+    let root = path.parent().and_then(Path::parent).unwrap_or(path);
+    format!("{who} is working on {}; stop it first (`status` and `query` work meanwhile)", root.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = take(&path).unwrap();
+        let told = take(&path).unwrap_err().to_string();
+        assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
+        drop(first);
+        take(&path).unwrap();
+    }
+}

@@ -1,0 +1,146 @@
+//! What the Delta kernel does for us: open a table at its newest version, list its live files, write log
+//! checkpoints.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, StructArray};
+use arrow::datatypes::{Int32Type, Int64Type};
+use delta_kernel::Engine;
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::snapshot::{Snapshot, SnapshotRef};
+use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
+use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
+use roaring::RoaringTreemap;
+use url::Url;
+
+use super::disk::Disk;
+use super::log::{DvDescriptor, FileAction};
+use super::store::DurableStore;
+use crate::error::{Error, Result};
+
+/// The kernel's engine over local files. The multi-threaded executor is a must: with the default one, writing a
+/// log checkpoint hangs for ever.
+#[derive(Clone)]
+pub struct Kernel {
+    engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kernel")
+    }
+}
+
+/// A table as its log has it.
+pub struct Opened {
+    pub version: u64,
+    pub files: Vec<(FileAction, RoaringTreemap)>,
+    pub snapshot: SnapshotRef,
+}
+
+impl Kernel {
+    /// `temp` is where files are written before they get their name.
+    pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Result<Self> {
+        let executor = TokioMultiThreadExecutor::new_owned_runtime(Some(2), Some(4))
+            .map_err(|e| Error::Bug(format!("starting the Delta engine: {e}")))?;
+        let store = Arc::new(DurableStore::new(disk, temp.to_path_buf()));
+        let engine = DefaultEngineBuilder::new(store).with_task_executor(Arc::new(executor)).build();
+        Ok(Kernel { engine: Arc::new(engine) })
+    }
+
+    /// The newest version and its live files, deletion vectors read.
+    pub fn open(&self, dir: &Path) -> Result<Opened> {
+        let url = table_url(dir)?;
+        let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
+        let snapshot = Snapshot::builder_for(url.as_str()).build(self.engine.as_ref()).map_err(fail)?;
+        let mut files = Vec::new();
+        let scan = snapshot.clone().scan_builder().build().map_err(fail)?;
+        for part in scan.scan_metadata(self.engine.as_ref()).map_err(fail)? {
+            let (data, selected) = part.map_err(fail)?.scan_files.into_parts();
+            let rows: RecordBatch = ArrowEngineData::try_from_engine_data(data).map_err(fail)?.into();
+            for row in 0..rows.num_rows() {
+                // A selection vector that is too short selects the rest.
+                if selected.get(row).copied().unwrap_or(true) && !rows.column(0).is_null(row) {
+                    let file = file_action(&rows, row).ok_or_else(|| unreadable(dir, &"unknown scan row"))?;
+                    let deleted = self.deleted_rows(&url, &file, dir)?;
+                    files.push((file, deleted));
+                }
+            }
+        }
+        Ok(Opened { version: snapshot.version(), files, snapshot })
+    }
+
+    fn deleted_rows(&self, url: &Url, file: &FileAction, dir: &Path) -> Result<RoaringTreemap> {
+        let Some(dv) = &file.dv else { return Ok(RoaringTreemap::new()) };
+        let read = || {
+            let kind = dv.storage_type.parse()?;
+            let path = dv.path_or_inline_dv.as_str();
+            let descriptor = delta_kernel::actions::deletion_vector::DeletionVectorDescriptor::try_new(
+                kind, path, dv.offset, dv.size_in_bytes, dv.cardinality,
+            )?;
+            descriptor.read(self.engine.storage_handler(), url)
+        };
+        read().map_err(|e: delta_kernel::KernelError| {
+            let what = format!("a deletion vector of {}", file.path);
+            Error::Corrupt(format!("{}: {what} cannot be read ({e}); run `millrace repair`", dir.display()))
+        })
+    }
+
+    /// Highest `txn` version that `app` left in the table.
+    pub fn txn(&self, opened: &Opened, app: &str, dir: &Path) -> Result<Option<u64>> {
+        let version = opened.snapshot.get_app_id_version(app, self.engine.as_ref());
+        Ok(version.map_err(|e| unreadable(dir, &e))?.and_then(|v| u64::try_from(v).ok()))
+    }
+
+    /// Writes a log checkpoint at the newest version and opens the table again through it. Returns what it
+    /// found, so that the caller can compare before it deletes anything older.
+    pub fn checkpoint(&self, dir: &Path) -> Result<Opened> {
+        let url = table_url(dir)?;
+        let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
+        let snapshot = Snapshot::builder_for(url.as_str()).build(self.engine.as_ref()).map_err(fail)?;
+        snapshot.checkpoint(self.engine.as_ref(), None).map_err(fail)?;
+        self.open(dir)
+    }
+}
+
+fn table_url(dir: &Path) -> Result<Url> {
+    let absolute = std::path::absolute(dir).map_err(|e| Error::io("resolving", dir, e))?;
+    Url::from_directory_path(&absolute)
+        .map_err(|()| Error::Config(format!("{} cannot be written as a URL", absolute.display())))
+}
+
+fn unreadable(dir: &Path, e: &dyn std::fmt::Display) -> Error {
+    Error::Corrupt(format!("the Delta table {} cannot be read ({e}); run `millrace repair`", dir.display()))
+}
+
+fn file_action(rows: &RecordBatch, row: usize) -> Option<FileAction> {
+    let text = |name: &str| {
+        let column = rows.column_by_name(name)?.as_string_opt::<i32>()?;
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    };
+    let long = |name: &str| Some(rows.column_by_name(name)?.as_primitive_opt::<Int64Type>()?.value(row));
+    let dv = rows.column_by_name("deletionVector")?.as_struct_opt()?;
+    Some(FileAction {
+        path: text("path")?,
+        size: long("size")?,
+        modification_time: long("modificationTime")?,
+        stats: text("stats").unwrap_or_else(|| "{}".into()),
+        dv: if dv.is_valid(row) { Some(descriptor(dv, row)?) } else { None },
+    })
+}
+
+fn descriptor(dv: &StructArray, row: usize) -> Option<DvDescriptor> {
+    let text = |name: &str| Some(dv.column_by_name(name)?.as_string_opt::<i32>()?.value(row).to_owned());
+    let int = |name: &str| {
+        let column = dv.column_by_name(name)?.as_primitive_opt::<Int32Type>()?;
+        column.is_valid(row).then(|| column.value(row))
+    };
+    Some(DvDescriptor {
+        storage_type: text("storageType")?,
+        path_or_inline_dv: text("pathOrInlineDv")?,
+        offset: int("offset"),
+        size_in_bytes: int("sizeInBytes")?,
+        cardinality: dv.column_by_name("cardinality")?.as_primitive_opt::<Int64Type>()?.value(row),
+    })
+}

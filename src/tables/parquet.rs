@@ -1,0 +1,127 @@
+//! Parquet files of a table: rows to bytes with statistics, bytes to the rows that are still alive.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, max, max_string, min, min_string};
+use arrow::datatypes::{DataType, Int64Type};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use roaring::RoaringTreemap;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, IoContext, Result};
+
+/// Text longer than this gets no minimum and maximum: they would bloat the log.
+const STATS_TEXT: usize = 64;
+/// Rows per batch when reading.
+const READ_ROWS: usize = 8192;
+
+pub fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(bug)?))
+        .set_created_by(concat!("millrace ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties)).map_err(bug)?;
+    writer.write(rows).map_err(bug)?;
+    writer.close().map_err(bug)?;
+    Ok(bytes)
+}
+
+fn bug(e: parquet::errors::ParquetError) -> Error {
+    Error::Bug(format!("writing Parquet: {e}"))
+}
+
+/// The `stats` text of an add action: row count always, ranges and null counts of `columns`.
+pub fn stats(rows: &RecordBatch, columns: &[usize]) -> String {
+    let (mut mins, mut maxs, mut nulls) = (Map::new(), Map::new(), Map::new());
+    for &at in columns {
+        let name = rows.schema().field(at).name().clone();
+        let column = rows.column(at);
+        nulls.insert(name.clone(), json!(column.null_count()));
+        if let Some((low, high)) = range(column) {
+            mins.insert(name.clone(), low);
+            maxs.insert(name, high);
+        }
+    }
+    json!({ "numRecords": rows.num_rows(), "tightBounds": true, "minValues": mins, "maxValues": maxs,
+            "nullCount": nulls })
+    .to_string()
+}
+
+fn range(column: &dyn Array) -> Option<(Value, Value)> {
+    match column.data_type() {
+        DataType::Int64 => {
+            let values = column.as_primitive::<Int64Type>();
+            Some((json!(min(values)?), json!(max(values)?)))
+        }
+        DataType::Utf8 => {
+            let values = column.as_string::<i32>();
+            let (low, high) = (min_string(values)?, max_string(values)?);
+            (low.len() <= STATS_TEXT && high.len() <= STATS_TEXT).then(|| (json!(low), json!(high)))
+        }
+        _ => None,
+    }
+}
+
+/// `stats` once rows of the file are deleted: the bounds are no longer tight.
+pub fn loosen(stats: &str) -> String {
+    match serde_json::from_str::<Value>(stats) {
+        Ok(mut value) if value.is_object() => {
+            value["tightBounds"] = json!(false);
+            value.to_string()
+        }
+        _ => stats.to_owned(),
+    }
+}
+
+/// The rows of a data file that are alive, in file order, with the position of each batch's first physical row
+/// and the mask that was applied to it.
+pub struct LiveRows {
+    reader: ParquetRecordBatchReader,
+    deleted: RoaringTreemap,
+    at: u64,
+    path: std::path::PathBuf,
+}
+
+/// Some live rows and where they stand in the file.
+pub struct LiveBatch {
+    pub rows: RecordBatch,
+    /// Physical position of each row.
+    pub positions: Vec<u32>,
+}
+
+impl LiveRows {
+    pub fn open(path: &Path, deleted: RoaringTreemap) -> Result<Self> {
+        let file = File::open(path).at("opening", path)?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(|b| b.with_batch_size(READ_ROWS).build())
+            .map_err(|e| damaged(path, &e))?;
+        Ok(LiveRows { reader, deleted, at: 0, path: path.to_path_buf() })
+    }
+}
+
+impl Iterator for LiveRows {
+    type Item = Result<LiveBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match self.reader.next()? {
+            Ok(batch) => batch,
+            Err(e) => return Some(Err(damaged(&self.path, &e))),
+        };
+        let from = self.at;
+        self.at += batch.num_rows() as u64;
+        let alive: Vec<bool> = (from..self.at).map(|row| !self.deleted.contains(row)).collect();
+        let positions = (from..self.at).zip(&alive).filter(|(_, a)| **a).map(|(row, _)| row as u32).collect();
+        let rows = filter_record_batch(&batch, &BooleanArray::from(alive)).map_err(|e| damaged(&self.path, &e));
+        Some(rows.map(|rows| LiveBatch { rows, positions }))
+    }
+}
+
+fn damaged(path: &Path, e: &dyn std::fmt::Display) -> Error {
+    Error::Corrupt(format!("{} is damaged ({e}); run `millrace repair`", path.display()))
+}

@@ -1,0 +1,271 @@
+//! One Delta table: its live files in memory, and a batch's change to it from staging to commit.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use delta_kernel::actions::deletion_vector_writer::{KernelDeletionVector, StreamingDeletionVectorWriter};
+use roaring::RoaringTreemap;
+use serde_json::Value;
+
+use super::disk::Disk;
+use super::kernel::Opened;
+use super::log::{self, DvDescriptor, FileAction};
+use super::names;
+use super::parquet::{self, LiveRows};
+use crate::batch::{Deletion, FileId};
+use crate::error::{Error, IoContext, Result};
+
+/// What a table is, apart from its data.
+#[derive(Debug, Clone)]
+pub struct TableDef {
+    pub name: String,
+    pub dir: PathBuf,
+    /// All columns, the `_` columns last.
+    pub schema: SchemaRef,
+    /// Columns with statistics.
+    pub stats: Vec<usize>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LiveFile {
+    pub action: FileAction,
+    pub rows: u64,
+    pub deleted: RoaringTreemap,
+}
+
+impl LiveFile {
+    pub fn alive(&self) -> u64 {
+        self.rows - self.deleted.len()
+    }
+}
+
+#[derive(Debug)]
+pub struct Table {
+    pub def: TableDef,
+    pub version: u64,
+    pub files: BTreeMap<FileId, LiveFile>,
+    /// Version of the newest log checkpoint that this process wrote or found.
+    pub checkpoint: u64,
+}
+
+/// A staged change: durable files that no log names yet.
+#[derive(Debug, Default)]
+pub struct Change {
+    pub add: Option<(FileId, LiveFile)>,
+    /// Files whose deletion vector grew.
+    pub update: Vec<(FileId, LiveFile)>,
+    /// Files with no row left alive, or rewritten.
+    pub remove: Vec<FileId>,
+}
+
+impl Change {
+    pub fn is_empty(&self) -> bool {
+        self.add.is_none() && self.update.is_empty() && self.remove.is_empty()
+    }
+}
+
+impl Table {
+    pub fn new(def: TableDef, opened: &Opened) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        for (action, deleted) in &opened.files {
+            let id = names::data_file_id(&action.path).ok_or_else(|| foreign(&def.name, &action.path))?;
+            let rows = num_records(&action.stats).ok_or_else(|| foreign(&def.name, &action.path))?;
+            files.insert(id, LiveFile { action: action.clone(), rows, deleted: deleted.clone() });
+        }
+        Ok(Table { def, version: opened.version, files, checkpoint: 0 })
+    }
+
+    pub fn path(&self, file: FileId) -> PathBuf {
+        self.def.dir.join(names::data_file(file))
+    }
+
+    pub fn rows_alive(&self) -> u64 {
+        self.files.values().map(LiveFile::alive).sum()
+    }
+
+    /// The rows of a file that are alive.
+    pub fn read(&self, file: FileId) -> Result<LiveRows> {
+        let live = self.files.get(&file).ok_or_else(|| Error::Bug(format!("no file {file} in {}", self.def.name)))?;
+        LiveRows::open(&self.path(file), live.deleted.clone())
+    }
+
+    /// Writes the batch's data file and deletion vectors, synced; the directory is the caller's to sync.
+    pub fn stage(
+        &self,
+        disk: &dyn Disk,
+        batch: FileId,
+        append: Option<&RecordBatch>,
+        delete: &[Deletion],
+        now_ms: i64,
+    ) -> Result<Change> {
+        let mut change = Change::default();
+        if let Some(rows) = append.filter(|rows| rows.num_rows() > 0) {
+            change.add = Some((batch, self.write_rows(disk, batch, rows, now_ms)?));
+        }
+        self.delete_rows(disk, batch, delete, &mut change)?;
+        Ok(change)
+    }
+
+    fn write_rows(&self, disk: &dyn Disk, batch: FileId, rows: &RecordBatch, now_ms: i64) -> Result<LiveFile> {
+        let name = names::data_file(batch);
+        let path = self.def.dir.join(&name);
+        let bytes = parquet::encode(rows)?;
+        disk.write(&path, &bytes).at("writing", &path)?;
+        let action = FileAction {
+            path: name,
+            size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
+            modification_time: now_ms,
+            stats: parquet::stats(rows, &self.def.stats),
+            dv: None,
+        };
+        Ok(LiveFile { action, rows: rows.num_rows() as u64, deleted: RoaringTreemap::new() })
+    }
+
+    /// All vectors of a batch go into one file: a batch makes at most one more file a table.
+    fn delete_rows(&self, disk: &dyn Disk, batch: FileId, delete: &[Deletion], change: &mut Change) -> Result<()> {
+        let mut bytes = Vec::new();
+        let mut writer = StreamingDeletionVectorWriter::new(&mut bytes);
+        for (file, deleted) in self.grown(delete)? {
+            let live = &self.files[&file];
+            if deleted.len() == live.rows {
+                change.remove.push(file);
+                continue;
+            }
+            let mut vector = KernelDeletionVector::new();
+            vector.add_deleted_row_indexes(deleted.iter());
+            let placed = writer.write_deletion_vector(vector).map_err(dv_bug)?;
+            let action = FileAction {
+                stats: parquet::loosen(&live.action.stats),
+                dv: Some(DvDescriptor {
+                    storage_type: "u".into(),
+                    path_or_inline_dv: names::dv_path(batch),
+                    offset: Some(placed.offset),
+                    size_in_bytes: placed.size_in_bytes,
+                    cardinality: placed.cardinality,
+                }),
+                ..live.action.clone()
+            };
+            change.update.push((file, LiveFile { action, rows: live.rows, deleted }));
+        }
+        writer.finalize().map_err(dv_bug)?;
+        if !change.update.is_empty() {
+            let path = self.def.dir.join(names::dv_file(batch));
+            disk.write(&path, &bytes).at("writing", &path)?;
+        }
+        Ok(())
+    }
+
+    /// The deleted rows of every touched file once `delete` is applied. Refuses rows that are gone already or
+    /// were never there: the index and the table would disagree.
+    fn grown(&self, delete: &[Deletion]) -> Result<BTreeMap<FileId, RoaringTreemap>> {
+        let mut grown: BTreeMap<FileId, RoaringTreemap> = BTreeMap::new();
+        for d in delete {
+            let live = self.files.get(&d.file).ok_or_else(|| self.disagrees(d))?;
+            let deleted = grown.entry(d.file).or_insert_with(|| live.deleted.clone());
+            let (from, to) = (u64::from(d.first), u64::from(d.first) + u64::from(d.count));
+            if to > live.rows || deleted.insert_range(from..to) != to - from {
+                return Err(self.disagrees(d));
+            }
+        }
+        Ok(grown)
+    }
+
+    fn disagrees(&self, d: &Deletion) -> Error {
+        Error::Corrupt(format!(
+            "the key index of {} names rows {}..{} of {}, which are not there; run `millrace repair`",
+            self.def.name,
+            d.first,
+            u64::from(d.first) + u64::from(d.count),
+            names::data_file(d.file),
+        ))
+    }
+
+    /// The actions of the commit that makes `change` visible.
+    pub fn actions(&self, change: &Change, data_change: bool, now_ms: i64) -> Vec<Value> {
+        let mut actions = Vec::new();
+        let updated = change.update.iter().map(|(id, _)| id);
+        for old in change.remove.iter().chain(updated).filter_map(|id| self.files.get(id)) {
+            actions.push(old.action.remove(data_change, now_ms));
+        }
+        for (_, new) in change.update.iter().chain(&change.add) {
+            actions.push(new.action.add(data_change));
+        }
+        actions
+    }
+
+    /// Brings the memory to the committed version.
+    pub fn apply(&mut self, change: Change) {
+        for id in change.remove {
+            self.files.remove(&id);
+        }
+        for (id, file) in change.update.into_iter().chain(change.add) {
+            self.files.insert(id, file);
+        }
+        self.version += 1;
+    }
+
+    /// The memory and the log name the same files with the same deletion vectors.
+    pub fn agrees_with(&self, opened: &Opened) -> bool {
+        let theirs: BTreeMap<&str, (&Option<DvDescriptor>, u64)> =
+            opened.files.iter().map(|(a, d)| (a.path.as_str(), (&a.dv, d.len()))).collect();
+        let ours: BTreeMap<&str, (&Option<DvDescriptor>, u64)> =
+            self.files.values().map(|f| (f.action.path.as_str(), (&f.action.dv, f.deleted.len()))).collect();
+        self.version == opened.version && ours == theirs
+    }
+}
+
+fn dv_bug(e: delta_kernel::KernelError) -> Error {
+    Error::Bug(format!("writing a deletion vector: {e}"))
+}
+
+fn foreign(table: &str, path: &str) -> Error {
+    Error::Foreign(format!(
+        "the table {table} has a file that millrace did not write ({path}); stop whatever else writes to it, then \
+         run `millrace repair`"
+    ))
+}
+
+fn num_records(stats: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(stats).ok()?.get("numRecords")?.as_u64()
+}
+
+/// The bytes of version 0: an empty table.
+pub fn create_bytes(def: &TableDef, id: &str, properties: &[(&str, String)], now_ms: i64) -> String {
+    log::to_bytes(&[
+        log::commit_info("CREATE TABLE", 0, now_ms),
+        log::protocol(),
+        log::metadata(id, &def.name, &def.schema, properties, now_ms),
+    ])
+}
+
+/// Publishes `bytes` as `version` of the table's log, or finds that this very version is there already.
+///
+/// A kill between link and directory sync must not look finished, so what is found is synced again. `temp` lies on
+/// the same file system, outside the table.
+pub fn publish(disk: &dyn Disk, dir: &Path, version: u64, bytes: &str, temp: &Path) -> Result<()> {
+    let log = names::log_dir(dir);
+    let target = log.join(names::commit_file(version));
+    match disk.read(&target) {
+        Ok(found) if found == bytes.as_bytes() => disk.sync_file(&target).at("syncing", &target)?,
+        Ok(_) => return Err(other_commit(dir, version)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            disk.write(temp, bytes.as_bytes()).at("writing", temp)?;
+            match disk.publish(temp, &target) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(other_commit(dir, version)),
+                other => other.at("publishing", &target)?,
+            }
+        }
+        Err(e) => return Err(Error::io("reading", &target, e)),
+    }
+    disk.sync_dir(&log).at("syncing", &log)
+}
+
+fn other_commit(dir: &Path, version: u64) -> Error {
+    Error::Foreign(format!(
+        "{}: somebody else wrote version {version} of this table; stop whatever else writes to it, then run \
+         `millrace repair`",
+        dir.display()
+    ))
+}
