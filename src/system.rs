@@ -152,6 +152,10 @@ fn quarantine_columns() -> SchemaRef {
     ])
 }
 
+/// Columns that identify a row of the ledger: file, range start, batch.
+pub const FILES_KEY: [usize; 3] = [0, 6, 16];
+/// Columns that identify a row of quarantine: what was read, and the byte offset in it.
+pub const QUARANTINE_KEY: [usize; 4] = [0, 1, 2, 3];
 /// Columns that name the owner of quarantine rows: what was read, so that reading it again replaces them.
 pub const QUARANTINE_OWNER: [usize; 3] = [0, 1, 2];
 
@@ -174,6 +178,15 @@ pub fn quarantine_rows(files: &[FileRange], rejected: &[Rejected], batch: u64) -
     let rows = RecordBatch::try_new(quarantine_columns(), columns)
         .map_err(|e| Error::Bug(format!("quarantine rows: {e}")))?;
     Ok(TableRows { rows, owners })
+}
+
+/// Adds the `_` columns to new quarantine rows.
+pub fn quarantine_origin(rows: &RecordBatch, batch: u64, now_micros: i64) -> Result<RecordBatch> {
+    let count = rows.num_rows();
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(Int64Array::from(vec![batch as i64; count])));
+    columns.push(Arc::new(TimestampMicrosecondArray::from(vec![now_micros; count]).with_timezone("UTC")));
+    RecordBatch::try_new(quarantine_schema(), columns).map_err(|e| Error::Bug(format!("quarantine rows: {e}")))
 }
 
 fn owners(files: &[FileRange], sorted: &[&Rejected], batch: u64) -> Vec<OwnerRows> {

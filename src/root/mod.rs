@@ -3,6 +3,7 @@
 
 mod create;
 mod identity;
+mod ledger;
 mod load;
 mod lock;
 mod sweep;
@@ -14,13 +15,13 @@ use crate::batch::{FileId, Plan};
 use crate::clock::Clock;
 use crate::commit::record::{Record, TableCommit};
 use crate::commit::{self, Paths};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::merge::KeyIndex;
 use crate::pipeline::model::Pipeline;
 use crate::stage::{self, Staged, Work};
 use crate::system;
 use crate::tables::index_file::IndexFile;
-use crate::tables::{Disk, Kernel, Table, TableDef, log};
+use crate::tables::{Disk, Kernel, Table, TableDef, log, names};
 
 pub use identity::Identity;
 pub use load::read_index;
@@ -51,11 +52,11 @@ pub struct Root {
     _lock: Lock,
 }
 
-/// What a batch does to one table, for the steps after `commit`.
+/// A committed batch.
 #[derive(Debug)]
 pub struct Commit {
     pub batch: u64,
-    /// Milliseconds: staging, and deciding with publishing.
+    /// How long staging took, and deciding with publishing.
     pub staged: std::time::Duration,
     pub committed: std::time::Duration,
 }
@@ -161,9 +162,23 @@ impl Root {
                 state.index.apply(changes);
             }
         }
-        self.record = record;
+        let old = std::mem::replace(&mut self.record, record);
         self.next_batch = batch + 1;
+        self.drop_folded(&old)?;
         Ok(Commit { batch, staged: took, committed: begin.elapsed() })
+    }
+
+    /// Removes index files that the durable record no longer names: they were folded into others.
+    fn drop_folded(&self, old: &Record) -> Result<()> {
+        for (table, files) in &old.index {
+            let named = self.record.index.get(table).map(Vec::as_slice).unwrap_or_default();
+            let dir = names::index_dir(&self.paths.tables.join(table));
+            for file in files.iter().filter(|f| !named.contains(f)) {
+                let path = dir.join(&file.name);
+                self.disk.remove(&path).at("removing", &path)?;
+            }
+        }
+        Ok(())
     }
 
     fn record_of(&self, operation: &str, batch: u64, staged: &[Staged], data_change: bool) -> Record {

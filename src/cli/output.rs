@@ -1,0 +1,82 @@
+//! What the commands print: text for people on a terminal or in a log, JSON for machines.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::error::{Error, Result};
+
+/// Log lines go to stderr; `MILLRACE_LOG` filters them (default: warnings).
+pub fn tracing(json: bool) {
+    let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,delta_kernel=error"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Set once; a second call (tests in one process) keeps the first.
+    let _ = if json { log.json().try_init() } else { log.with_target(false).try_init() };
+}
+
+pub fn error(e: &Error, json: bool) {
+    if json {
+        eprintln!("{}", serde_json::json!({ "error": e.to_string(), "exit_code": e.exit_code() }));
+    } else {
+        eprintln!("millrace: {e}");
+    }
+}
+
+/// Where a command's results go.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    pub json: bool,
+    pub terminal: bool,
+}
+
+impl Output {
+    pub fn new(json: bool) -> Self {
+        Output { json, terminal: !json && std::io::stderr().is_terminal() }
+    }
+
+    /// A line for people; nothing with `--json`.
+    pub fn say(&self, line: &str) {
+        if !self.json {
+            print(line);
+        }
+    }
+
+    /// A line for machines; nothing without `--json`.
+    pub fn object(&self, kind: &str, value: &impl Serialize) {
+        if self.json {
+            let mut object = serde_json::json!({ "type": kind });
+            if let (Ok(serde_json::Value::Object(from)), Some(into)) =
+                (serde_json::to_value(value), object.as_object_mut())
+            {
+                into.extend(from);
+            }
+            print(&object.to_string());
+        }
+    }
+
+    /// A remark that is neither a result nor an error.
+    pub fn note(&self, line: &str) {
+        if self.json {
+            eprintln!("{}", serde_json::json!({ "note": line }));
+        } else {
+            eprintln!("millrace: {line}");
+        }
+    }
+}
+
+/// A reader that closed the pipe (`| head`) is no error.
+fn print(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+pub fn json_error(e: serde_json::Error) -> Error {
+    Error::Bug(format!("writing JSON: {e}"))
+}
+
+pub fn stdout_error(e: std::io::Error) -> Result<()> {
+    if e.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(Error::io("writing", "standard output", e)) }
+}

@@ -1,0 +1,49 @@
+//! `millrace query`: SQL over the mirror, read-only, while `run` is running or not.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Global, database, load_pipeline};
+use crate::error::Result;
+use crate::mirror::query::{self, Format, Options};
+
+/// Ask the tables in SQL (SQLite's dialect).
+///
+/// Runs read-only on database/<pipeline>.db, which also has `_files` (the ledger) and `_quarantine`. It works
+/// while `run` is running and can neither write nor attach other files.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  millrace query 'select * from orders limit 5'
+  millrace query --csv 'select file, line, reason from _quarantine' > bad.csv
+  millrace query --json 'select count(*) as n from order_item'")]
+pub struct QueryArgs {
+    /// One SELECT statement.
+    sql: String,
+    /// Print CSV (RFC 4180) with a header.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Give up after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
+}
+
+pub fn exec(global: &Global, args: QueryArgs) -> Result<u8> {
+    let pipeline = load_pipeline(global)?;
+    let format = match (global.json, args.csv) {
+        (true, _) => Format::Json,
+        (_, true) => Format::Csv,
+        _ => Format::Table,
+    };
+    let terminal = std::io::stdout().is_terminal();
+    let options = Options {
+        format,
+        cell: (terminal && format == Format::Table).then_some(48),
+        timeout: args.timeout.filter(|t| t.is_finite() && *t > 0.0).map(Duration::from_secs_f64),
+        stop: None,
+    };
+    query::run(&database(&pipeline), &args.sql, &options, &mut std::io::stdout().lock())?;
+    Ok(0)
+}

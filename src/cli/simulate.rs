@@ -1,0 +1,88 @@
+//! `millrace simulate`: a shop that writes order events, to see Millrace work.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::{Global, Output, load_pipeline};
+use crate::error::{IoContext, Result};
+use crate::simulate::{Options, Shop, write_atomically};
+
+/// Write realistic order events into the source folder, at a rate or many at once.
+///
+/// Synthetic life cycles: out of order, repeated, with lines removed, partly shipped, cancelled. The same seed
+/// writes the same bytes. Each file is renamed in complete.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  millrace simulate -n 1000              a thousand event files at once
+  millrace simulate --rate 10            ten a second until Ctrl-C
+  millrace simulate -n 50 --bad 0.1      every tenth event is bad")]
+pub struct SimulateArgs {
+    /// How many events; without it, on and on.
+    #[arg(short = 'n', long, value_name = "N")]
+    events: Option<u64>,
+    /// Events a second; without it, as fast as can be (and -n is needed).
+    #[arg(long, value_name = "R")]
+    rate: Option<f64>,
+    /// Same seed, same events.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Share of bad events, 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    bad: f64,
+    /// Folder to write into instead of the pipeline's source.
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Write one NDJSON file instead of a file per event.
+    #[arg(long, requires = "events")]
+    ndjson: bool,
+}
+
+pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
+    if args.events.is_none() && args.rate.is_none() {
+        return Err(crate::error::Error::Config("say how many (-n N) or how fast (--rate R)".into()));
+    }
+    let folder = match &args.into {
+        Some(dir) => dir.clone(),
+        None => load_pipeline(global)?.source.path.clone(),
+    };
+    std::fs::create_dir_all(&folder).at("making", &folder)?;
+    let options = Options { share_bad: args.bad.clamp(0.0, 1.0), pretty: !args.ndjson, ..Options::default() };
+    let mut shop = Shop::new(args.seed, options);
+    let out = Output::new(global.json);
+    let written = if args.ndjson { one_file(&mut shop, &args, &folder)? } else { files(&mut shop, &args, &folder)? };
+    out.say(&format!("{written} events written into {}", folder.display()));
+    out.object("simulated", &serde_json::json!({ "events": written }));
+    Ok(0)
+}
+
+fn files(shop: &mut Shop, args: &SimulateArgs, folder: &std::path::Path) -> Result<u64> {
+    let begin = Instant::now();
+    let mut written = 0;
+    while args.events.is_none_or(|n| written < n) {
+        let Some(event) = shop.next_event() else { break };
+        if let Some(rate) = args.rate.filter(|r| *r > 0.0) {
+            let due = Duration::from_secs_f64(written as f64 / rate);
+            std::thread::sleep(due.saturating_sub(begin.elapsed()));
+        }
+        write_atomically(folder, &format!("sim-{}-{}", args.seed, event.name), &event.text)?;
+        written += 1;
+    }
+    Ok(written)
+}
+
+fn one_file(shop: &mut Shop, args: &SimulateArgs, folder: &std::path::Path) -> Result<u64> {
+    let wanted = args.events.unwrap_or(0);
+    let mut text = Vec::new();
+    let mut written = 0;
+    while written < wanted {
+        let Some(event) = shop.next_event() else { break };
+        text.extend_from_slice(&event.text);
+        text.push(b'\n');
+        written += 1;
+    }
+    write_atomically(folder, &format!("sim-{}-{wanted}.ndjson", args.seed), &text)?;
+    Ok(written)
+}

@@ -1,0 +1,62 @@
+//! `millrace verify`: do tables, ledger, key index and mirror agree?
+
+use clap::Args;
+
+use super::{Global, Output, database, load_pipeline, paths};
+use crate::clock;
+use crate::error::Result;
+use crate::report::lines::thousands;
+use crate::root::Root;
+use crate::tables::LocalDisk;
+use crate::verify::{Findings, verify};
+
+/// Check that tables, ledger, key index and mirror agree.
+///
+/// Reads everything and changes nothing, apart from carrying out a decided batch that a crash interrupted. Takes
+/// the lock: stop `run` first. Exits with 1 and says what differs if anything does.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  millrace verify --json")]
+pub struct VerifyArgs {}
+
+pub fn exec(global: &Global, _args: VerifyArgs) -> Result<u8> {
+    let pipeline = load_pipeline(global)?;
+    let paths = paths();
+    super::must_exist(&paths)?;
+    let database = database(&pipeline);
+    let root = Root::open(paths, pipeline, std::sync::Arc::new(LocalDisk), clock::system())?;
+    let findings = verify(&root, &database)?;
+    let out = Output::new(global.json);
+    out.object("verify", &findings);
+    text(&findings).iter().for_each(|line| out.say(line));
+    Ok(u8::from(!findings.differences.is_empty()))
+}
+
+fn text(f: &Findings) -> Vec<String> {
+    let mut lines: Vec<String> = f
+        .tables
+        .iter()
+        .map(|t| {
+            format!(
+                "{:<20} {:>12} rows {:>6} files   version {:>6}   {:>12} owners",
+                t.table,
+                thousands(t.rows),
+                t.files,
+                t.version,
+                thousands(t.owners)
+            )
+        })
+        .collect();
+    for o in &f.orphans {
+        lines.push(format!("note: {} of {} refer to rows that are not there ({})", thousands(o.rows), o.table, o.reference));
+    }
+    match f.mirror_batch {
+        Some(batch) => lines.push(format!("mirror: batch {batch}; tables: batch {}", f.batch)),
+        None => lines.push(format!("no mirror; tables: batch {}", f.batch)),
+    }
+    lines.extend(f.differences.iter().map(|d| format!("DIFFERENCE: {d}")));
+    lines.push(match f.differences.len() {
+        0 => "everything agrees".to_owned(),
+        n => format!("{n} differences"),
+    });
+    lines
+}

@@ -1,0 +1,224 @@
+//! Keeps the mirror level with the tables: batch by batch while it can, from the tables when it is behind.
+
+use std::path::Path;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+
+use crate::batch::{Entry, FileId, Plan};
+use crate::error::{Error, Result};
+use crate::key::owner_of;
+use crate::maintain::compact::owner_columns;
+use crate::mirror::{CatchUp, Change, Changed, Mirror, Outcome, State, SystemTable, TableRef};
+use crate::root::{Root, State as TableState};
+use crate::system;
+
+/// The engine's own tables, as the mirror shows them.
+pub fn system_tables() -> Vec<SystemTable> {
+    let files = SystemTable {
+        name: system::FILES.into(),
+        schema: system::files_schema(),
+        key: system::FILES_KEY.to_vec(),
+        owner: Vec::new(),
+    };
+    let quarantine = SystemTable {
+        name: system::QUARANTINE.into(),
+        schema: system::quarantine_schema(),
+        key: system::QUARANTINE_KEY.to_vec(),
+        owner: system::QUARANTINE_OWNER.to_vec(),
+    };
+    vec![quarantine, files]
+}
+
+/// The mirror and how far it is. A mirror that cannot take a batch (another program writes to it, its disk is full)
+/// stops nothing: it stays behind, and the next batch brings it level.
+pub struct Kept {
+    mirror: Mirror,
+    state: State,
+}
+
+impl Kept {
+    /// Opens the mirror and brings it level. Returns what there is to say about it.
+    pub fn open(root: &Root, database: &Path) -> Result<(Kept, Vec<String>)> {
+        if let Some(dir) = database.parent() {
+            std::fs::create_dir_all(dir).map_err(|e| Error::io("making", dir, e))?;
+        }
+        let (mirror, state, mut notes) =
+            Mirror::open(database, &root.pipeline, &system_tables(), root.identity.root_id())?;
+        let mut kept = Kept { mirror, state };
+        kept.bring_level(root, &mut notes)?;
+        Ok((kept, notes))
+    }
+
+    /// Applies a batch that was just committed.
+    pub fn apply(&mut self, root: &Root, plans: &[Plan], ledger: &RecordBatch) -> Vec<String> {
+        let mut changes: Vec<Change<'_>> = plans
+            .iter()
+            .enumerate()
+            .filter(|(_, plan)| plan.changes_rows())
+            .map(|(at, plan)| Change {
+                table: table_ref(root, at),
+                rows: plan.append.as_ref().map(|a| &a.rows),
+                replaced: is_owned(root, at),
+                emptied: &plan.emptied,
+            })
+            .collect();
+        changes.push(Change {
+            table: TableRef::System(system::FILES),
+            rows: Some(ledger),
+            replaced: false,
+            emptied: &[],
+        });
+        self.settle(root, &changes)
+    }
+
+    /// A compaction changes no rows: the mirror only takes note of its batch.
+    pub fn pass(&mut self, root: &Root) -> Vec<String> {
+        self.settle(root, &[])
+    }
+
+    fn settle(&mut self, root: &Root, changes: &[Change<'_>]) -> Vec<String> {
+        let mut notes = Vec::new();
+        let batch = root.record.batch;
+        let done = if self.state == State::Level(batch - 1) {
+            match self.mirror.apply(batch, changes) {
+                Ok(Outcome::Lost(how)) => {
+                    notes.push(format!("{how}; it is made again from the tables"));
+                    self.restore(root, &mut notes)
+                }
+                Ok(_) => {
+                    self.state = State::Level(batch);
+                    Ok(())
+                }
+                Err(e) => Err(e),
+            }
+        } else {
+            self.bring_level(root, &mut notes)
+        };
+        if let Err(e) = done {
+            notes.push(format!("the mirror stays behind at this batch, and is brought level with the next: {e}"));
+        }
+        notes
+    }
+
+    fn restore(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
+        let (state, more) = self.mirror.restore()?;
+        notes.extend(more);
+        self.state = state;
+        self.bring_level(root, notes)
+    }
+
+    fn bring_level(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
+        let now = root.record.batch;
+        let outcome = match self.state {
+            State::Level(batch) if batch == now => return Ok(()),
+            State::Level(batch) if batch < now => catch_up(root, &mut self.mirror, batch)?,
+            State::Level(batch) => {
+                notes.push(format!("the mirror is at batch {batch}, the tables at {now}: it is made again"));
+                rebuild(root, &mut self.mirror)?
+            }
+            State::Fresh => rebuild(root, &mut self.mirror)?,
+        };
+        match outcome {
+            Outcome::Done | Outcome::Already => {
+                self.state = State::Level(now);
+                Ok(())
+            }
+            Outcome::Lost(how) => {
+                // Twice in a row is no accident: the next batch tries again.
+                let (state, more) = self.mirror.restore()?;
+                notes.extend(more);
+                self.state = state;
+                Err(Error::Busy(how))
+            }
+        }
+    }
+}
+
+fn rebuild(root: &Root, mirror: &mut Mirror) -> Result<Outcome> {
+    let tables = (0..root.states.len()).map(|at| (table_ref(root, at), all_rows(&root.states[at])));
+    mirror.rebuild(root.record.batch, tables)
+}
+
+/// Since `batch`: the owners whose entry names a later file. A compaction moves entries too, so this can be more
+/// than what changed, never less.
+fn catch_up(root: &Root, mirror: &mut Mirror, batch: u64) -> Result<Outcome> {
+    let since = FileId::try_from(batch).unwrap_or(FileId::MAX);
+    let changed: Vec<_> = root
+        .states
+        .iter()
+        .map(|state| {
+            let index = &state.index;
+            move |owner: u128| index.get(owner).is_some_and(|entry: &Entry| entry.file > since)
+        })
+        .collect();
+    let none = |_: u128| false;
+    let parts = (0..root.states.len()).map(|at| {
+        let table = table_ref(root, at);
+        if at == root.files() {
+            let rows = later_rows(root, at, since, move |rows| Ok(since_batch(&rows, batch)));
+            return CatchUp { table, changed: Changed::Owners(&none), rows };
+        }
+        let owner = owner_columns(root, at);
+        let is_changed = &changed[at];
+        let rows = later_rows(root, at, since, move |rows| Ok(keep(&rows, &owner, is_changed)));
+        CatchUp { table, changed: Changed::Owners(is_changed), rows }
+    });
+    mirror.catch_up(root.record.batch, parts)
+}
+
+type Rows<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
+
+fn all_rows(state: &TableState) -> Rows<'_> {
+    Box::new(state.table.files.keys().flat_map(|&file| live(state, file)))
+}
+
+/// Rows in files of later batches, as `pick` leaves them.
+fn later_rows<'a>(
+    root: &'a Root,
+    at: usize,
+    since: FileId,
+    pick: impl Fn(RecordBatch) -> Result<RecordBatch> + 'a,
+) -> Rows<'a> {
+    let state = &root.states[at];
+    let files = state.table.files.keys().copied().filter(move |file| *file > since);
+    Box::new(files.flat_map(|file| live(state, file)).map(move |rows| pick(rows?)))
+}
+
+fn live(state: &TableState, file: FileId) -> Rows<'_> {
+    match state.table.read(file) {
+        Ok(rows) => Box::new(rows.map(|batch| Ok(batch?.rows))),
+        Err(e) => Box::new(std::iter::once(Err(e))),
+    }
+}
+
+fn keep(rows: &RecordBatch, owner: &[usize], changed: &dyn Fn(u128) -> bool) -> RecordBatch {
+    let columns: Vec<ArrayRef> = owner.iter().map(|&c| rows.column(c).clone()).collect();
+    select(rows, |row| changed(owner_of(&columns, row)))
+}
+
+fn since_batch(rows: &RecordBatch, batch: u64) -> RecordBatch {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    let ids = rows.column_by_name(crate::origin::BATCH).and_then(|c| c.as_primitive_opt::<Int64Type>());
+    select(rows, |row| ids.is_none_or(|ids| ids.value(row) as u64 > batch))
+}
+
+fn select(rows: &RecordBatch, keep: impl Fn(usize) -> bool) -> RecordBatch {
+    let mask: BooleanArray = (0..rows.num_rows()).map(|row| Some(keep(row))).collect();
+    // The mask is as long as the batch: filtering cannot fail.
+    filter_record_batch(rows, &mask).unwrap_or_else(|_| rows.clone())
+}
+
+fn is_owned(root: &Root, at: usize) -> bool {
+    root.pipeline.tables.get(at).is_none_or(|t| t.kind.is_owned())
+}
+
+/// How the mirror names the table at `at`.
+pub fn table_ref(root: &Root, at: usize) -> TableRef<'_> {
+    match root.pipeline.tables.get(at) {
+        Some(_) => TableRef::Pipeline(at),
+        None if at == root.files() => TableRef::System(system::FILES),
+        None => TableRef::System(system::QUARANTINE),
+    }
+}

@@ -1,0 +1,110 @@
+//! Running: open, recover, then batch after batch. The only place where all steps meet.
+
+pub mod intake;
+pub mod level;
+mod live;
+mod step;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::batch::FileRange;
+use crate::checkpoint::{Checkpoint, SledCheckpoint};
+use crate::clock::Clock;
+use crate::commit::Paths;
+use crate::error::Result;
+use crate::ledger::Ledger;
+use crate::maintain;
+use crate::pipeline::model::Pipeline;
+use crate::root::Root;
+use crate::tables::Disk;
+
+pub use live::{Ended, Observer, Options, Stop, run};
+pub use step::Intake;
+
+/// Where everything of a root lies.
+#[derive(Debug, Clone)]
+pub struct Places {
+    pub tables: PathBuf,
+    pub checkpoint: PathBuf,
+    /// `None`: no mirror.
+    pub database: Option<PathBuf>,
+}
+
+/// An open root with everything that is derived from it.
+pub struct Session {
+    pub root: Root,
+    pub ledger: Ledger,
+    checkpoint: Option<SledCheckpoint>,
+    mirror: Option<level::Kept>,
+    policy: maintain::Policy,
+    /// What there is to tell the user, not yet told.
+    pub notes: Vec<String>,
+}
+
+impl Session {
+    /// Opens and recovers: the tables first, then what is derived from them is brought level.
+    ///
+    /// # Errors
+    /// Those of [`Root::open`]; those of the places where checkpoint and mirror lie.
+    pub fn open(
+        places: &Places,
+        pipeline: Arc<Pipeline>,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        policy: maintain::Policy,
+    ) -> Result<Session> {
+        let root = Root::open(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
+        let committed = root.record.batch;
+        let opened = SledCheckpoint::open(&places.checkpoint, root.identity.root_id(), committed)?;
+        let (mut ledger, mut notes) = (opened.ledger, opened.notes);
+        let mut checkpoint = Some(opened.checkpoint);
+        if ledger.watermark() < committed {
+            for (batch, range) in root.ledger_rows(ledger.watermark())? {
+                ledger.apply(batch, &[range]);
+            }
+            ledger.advance(committed);
+            keep(&mut checkpoint, &mut notes, |c| c.refill(&ledger, committed));
+        }
+        let mut mirror = None;
+        if let Some(database) = &places.database {
+            let (opened, told) = level::Kept::open(&root, database)?;
+            notes.extend(told);
+            mirror = Some(opened);
+        }
+        Ok(Session { root, ledger, checkpoint, mirror, policy, notes })
+    }
+
+    /// A little maintenance, after a batch. The mirror and the checkpoint take note of a compaction's batch.
+    pub fn maintain(&mut self) -> Result<()> {
+        let before = self.root.record.batch;
+        maintain::after_batch(&mut self.root, &self.policy)?;
+        let now = self.root.record.batch;
+        if now != before {
+            self.ledger.advance(now);
+            self.keep_checkpoint(now, &[]);
+            if let Some(mirror) = &mut self.mirror {
+                self.notes.extend(mirror.pass(&self.root));
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_checkpoint(&mut self, batch: u64, files: &[FileRange]) {
+        keep(&mut self.checkpoint, &mut self.notes, |c| c.put(batch, files));
+    }
+}
+
+/// A checkpoint that broke is dropped and said once: the next start fills it from the tables.
+fn keep(
+    checkpoint: &mut Option<SledCheckpoint>,
+    notes: &mut Vec<String>,
+    work: impl FnOnce(&mut SledCheckpoint) -> Result<(), crate::checkpoint::Lost>,
+) {
+    if let Some(held) = checkpoint
+        && let Err(lost) = work(held)
+    {
+        notes.push(lost.to_string());
+        *checkpoint = None;
+    }
+}

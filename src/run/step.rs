@@ -1,0 +1,114 @@
+//! One batch from decoded events to visible rows.
+
+use std::time::Instant;
+
+use crate::batch::{Chunk, Claims, Counts, FileRange, Plan, Unread};
+use crate::error::{Error, Result};
+use crate::flatten;
+use crate::merge;
+use crate::origin;
+use crate::report::{BatchReport, Timing};
+use crate::system::{self, Rejected};
+
+use super::Session;
+
+/// What reading ahead made of some files: the batch before anything of the tables was asked.
+#[derive(Debug, Default)]
+pub struct Intake {
+    pub files: Vec<FileRange>,
+    pub chunks: Vec<Chunk>,
+    pub claims: Claims,
+    pub rejected: Vec<Rejected>,
+    pub unread: Vec<Unread>,
+    pub bytes: u64,
+    /// Milliseconds it took to read, decode and check.
+    pub read_ms: f64,
+}
+
+impl Session {
+    /// merge -> stage -> commit -> mirror -> report. On an error the batch did not happen, or the next start
+    /// finds out.
+    pub fn run_batch(&mut self, intake: Intake) -> Result<BatchReport> {
+        let begin = Instant::now();
+        let now = self.root.clock.now_micros();
+        let batch = self.root.next_batch;
+        let plans = self.plan(&intake, batch, now)?;
+        let ledger = system::files_rows(&intake.files, batch, now)?;
+        let merged = ms(begin);
+        let done = self.root.commit_batch(&plans, ledger.clone())?;
+        self.ledger.apply(batch, &intake.files);
+        self.keep_checkpoint(batch, &intake.files);
+        let mirrored = Instant::now();
+        if let Some(mirror) = &mut self.mirror {
+            self.notes.extend(mirror.apply(&self.root, &plans, &ledger));
+        }
+        let timing = Timing {
+            read: intake.read_ms,
+            merge: merged,
+            stage: done.staged.as_secs_f64() * 1e3,
+            commit: done.committed.as_secs_f64() * 1e3,
+            mirror: if self.mirror.is_some() { ms(mirrored) } else { 0.0 },
+            total: intake.read_ms + ms(begin),
+        };
+        Ok(self.report(&intake, &plans, batch, now, timing))
+    }
+
+    /// The plan of every keyed table, several at a time.
+    fn plan(&self, intake: &Intake, batch: u64, now: i64) -> Result<Vec<Plan>> {
+        let mut plans: Vec<Plan> = std::thread::scope(|scope| {
+            let tables = 0..self.root.pipeline.tables.len();
+            let threads: Vec<_> =
+                tables.map(|at| scope.spawn(move || self.plan_table(at, intake, batch, now))).collect();
+            let died = |_| Err(Error::Bug("a merging thread died".into()));
+            threads.into_iter().map(|t| t.join().unwrap_or_else(died)).collect::<Result<_>>()
+        })?;
+        plans.push(self.plan_quarantine(intake, batch, now)?);
+        Ok(plans)
+    }
+
+    fn plan_table(&self, at: usize, intake: &Intake, batch: u64, now: i64) -> Result<Plan> {
+        let index = &self.root.states[at].index;
+        let file = crate::root::file_id(batch)?;
+        let winners = merge::choose(index, &intake.claims.tables[at]);
+        let counts = winners.counts(intake.claims.duplicates[at]);
+        let rows = flatten::build(&self.root.pipeline, at, &intake.chunks, &winners.claims)?;
+        let mut plan = merge::plan(index, rows, file, counts)?;
+        if let Some(append) = &mut plan.append {
+            append.rows = origin::add(append, &self.root.pipeline.event, &intake.files, batch, now)?;
+        }
+        Ok(plan)
+    }
+
+    /// Quarantine rows are owned by what was read. A good file that was never bad needs no entry.
+    fn plan_quarantine(&self, intake: &Intake, batch: u64, now: i64) -> Result<Plan> {
+        let index = &self.root.states[self.root.quarantine()].index;
+        let mut rows = system::quarantine_rows(&intake.files, &intake.rejected, batch)?;
+        rows.owners.retain(|o| o.count > 0 || index.get(o.owner).is_some_and(|e| e.count > 0));
+        let mut plan = merge::plan(index, rows, crate::root::file_id(batch)?, Counts::default())?;
+        if let Some(append) = &mut plan.append {
+            append.rows = system::quarantine_origin(&append.rows, batch, now)?;
+        }
+        Ok(plan)
+    }
+
+    fn report(&self, intake: &Intake, plans: &[Plan], batch: u64, now: i64, ms: Timing) -> BatchReport {
+        let tables = self.root.states.iter().zip(plans);
+        let of_pipeline = tables.take(self.root.pipeline.tables.len());
+        BatchReport {
+            batch,
+            at: now,
+            files: intake.files.iter().filter(|f| f.last).count() as u64,
+            changed: intake.files.iter().filter(|f| f.changed && f.last).count() as u64,
+            bytes: intake.bytes,
+            events: intake.files.iter().map(|f| f.events).sum(),
+            quarantined: intake.rejected.len() as u64,
+            duplicate_keys: intake.files.iter().map(|f| f.duplicate_keys).sum(),
+            tables: of_pipeline.map(|(s, p)| (s.table.def.name.clone(), p.counts)).collect(),
+            ms,
+        }
+    }
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}

@@ -1,0 +1,54 @@
+//! Verify: do tables, ledger, key index and mirror tell the same story? Looks at everything, changes nothing.
+
+mod mirror;
+mod tables;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::root::Root;
+
+/// What was found. No differences: everything agrees.
+#[derive(Debug, Default, Serialize)]
+pub struct Findings {
+    pub tables: Vec<TableFindings>,
+    /// What differs, in words.
+    pub differences: Vec<String>,
+    /// References to rows that are not there: normal while events are missing, so no difference.
+    pub orphans: Vec<Orphans>,
+    /// `None`: no mirror.
+    pub mirror_batch: Option<u64>,
+    pub batch: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct TableFindings {
+    pub table: String,
+    pub rows: u64,
+    pub files: u64,
+    pub version: u64,
+    /// Entries of the key index; 0 for `_files`, which has none.
+    pub owners: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Orphans {
+    pub table: String,
+    pub reference: String,
+    pub rows: u64,
+}
+
+/// Compares everything. `database` is the mirror's file; where there is none, it is not missed.
+pub fn verify(root: &Root, database: &Path) -> Result<Findings> {
+    let mut findings = Findings { batch: root.record.batch, ..Findings::default() };
+    for at in 0..root.states.len() {
+        tables::table(root, at, &mut findings)?;
+    }
+    tables::ledger(root, &mut findings)?;
+    if database.exists() {
+        mirror::compare(root, database, &mut findings)?;
+    }
+    Ok(findings)
+}
