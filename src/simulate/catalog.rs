@@ -158,7 +158,7 @@ impl Catalog {
             j.text("nom_apli_prmo", "cart");
             j.text("cod_prmo", &format!("promo{number}"));
             j.text("nom_prmo", &format!("Cupom {number}"));
-            j.text("nom_tipo_desc", if number % 3 == 0 { "percent" } else { "fixed" });
+            j.text("nom_tipo_desc", if number.is_multiple_of(3) { "percent" } else { "fixed" });
             j.money("vlr_cnfg_desc", value);
             if number % 4 != 1 {
                 j.object_in("objt_cupo", |j| {
