@@ -6,6 +6,8 @@ pub mod files;
 pub mod generate;
 pub mod json;
 pub mod oracle;
+mod spelling;
+mod values;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
