@@ -1,0 +1,61 @@
+//! What the integration tests share: the oracle, its JSON reader, generated events, the built binary, input files.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod files;
+pub mod generate;
+pub mod json;
+pub mod oracle;
+mod spelling;
+mod values;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// What a run of the binary said.
+#[derive(Debug)]
+pub struct Said {
+    /// `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// The built binary, ready to run in `folder`, without the caller's environment for it.
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.current_dir(folder).args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG");
+    command
+}
+
+/// Runs the binary to its end.
+pub fn millrace(folder: &Path, arguments: &[&str]) -> Said {
+    let output = command(folder, arguments).output().unwrap();
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs the binary and insists that it ended well; what it printed.
+pub fn millrace_ok(folder: &Path, arguments: &[&str]) -> String {
+    let said = millrace(folder, arguments);
+    assert_eq!(said.code, Some(0), "millrace {arguments:?}\n{}\n{}", said.out, said.err);
+    said.out
+}
+
+/// A running binary, killed when the test lets go of it.
+pub struct Running(pub Child);
+
+pub fn start(folder: &Path, arguments: &[&str]) -> Running {
+    Running(command(folder, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
