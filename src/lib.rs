@@ -16,3 +16,4 @@ pub mod report;
 pub mod simulate;
 pub mod stage;
 pub mod tables;
+pub mod text;
