@@ -20,3 +20,4 @@ pub mod simulate;
 pub mod stage;
 pub mod system;
 pub mod tables;
+pub mod text;

@@ -1,0 +1,145 @@
+//! Several blocks of one file at once, with the result of one walk after another.
+//!
+//! A block is cut behind a line's end where the next line begins with `{`: almost always between documents. The
+//! walk over it begins on that guess. It counts only if the walk before it ended exactly there; otherwise the
+//! block's text is handed back and walked again from where the truth is.
+
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+use memchr::memmem;
+
+use super::bytes::Feed;
+use super::documents::{Block, Place, Stop, Terms, Walked, walk};
+
+/// Elements counted from an unknown one, by walks that begin inside an array.
+const UNKNOWN_ELEMENT: u64 = 1 << 63;
+
+/// Cuts the text from `first` on into blocks of about `size` bytes up to byte `until` of the file, and walks
+/// them on `threads` threads. Returns the walks that hold, in order (the first always does), and whether every
+/// guess was right; text that was walked in vain is back in `feed`.
+pub fn walks(
+    terms: Terms<'_>,
+    feed: &mut Feed,
+    first: Block,
+    size: usize,
+    until: u64,
+    threads: usize,
+) -> io::Result<(Vec<Walked>, bool)> {
+    let guess = guess(&first);
+    let (jobs, queue) = channel();
+    let (queue, done) = (Mutex::new(queue), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| work(terms, &queue, &done));
+        }
+        let cut = cut_blocks(feed, first, size, until, guess, &jobs);
+        drop(jobs);
+        work(terms, &queue, &done);
+        cut
+    })?;
+    let mut walks = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    walks.sort_by_key(|(i, _)| *i);
+    let mut walks: Vec<Walked> = walks.into_iter().map(|(_, w)| w).collect();
+    let held = 1 + walks.windows(2).take_while(|w| follows(w, guess)).count();
+    let vain = walks.split_off(held.min(walks.len()));
+    // A bad part or a full range that ends the chain says nothing against guessing.
+    let right = vain.is_empty() || !matches!(walks.last().map(|w| w.stop), Some(Stop::More));
+    for walked in vain.into_iter().rev() {
+        feed.hand_back(walked.chunk.text);
+    }
+    Ok((walks, right))
+}
+
+/// Where blocks after the first are taken to begin.
+fn guess(first: &Block) -> Place {
+    let opening = first.text.trim_ascii_start().first();
+    match (first.place, opening) {
+        (Place::Top, Some(b'[')) => Place::Element(UNKNOWN_ELEMENT),
+        (Place::Top, _) => Place::Top,
+        _ => Place::Element(UNKNOWN_ELEMENT),
+    }
+}
+
+/// The first of two neighbouring walks ended where, and as, the second began.
+fn follows(pair: &[Walked], guess: Place) -> bool {
+    let Some(before) = pair.first() else { return false };
+    let as_guessed = match before.place {
+        Place::Top => guess == Place::Top,
+        // The first element may be missing, so it is not like the others.
+        Place::Element(element) => guess != Place::Top && element > 0,
+        Place::After { .. } => false,
+    };
+    matches!(before.stop, Stop::More) && before.at == before.chunk.text.len() && as_guessed
+}
+
+fn work(terms: Terms<'_>, queue: &Mutex<Receiver<(usize, Block)>>, done: &Mutex<Vec<(usize, Walked)>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((i, block)) = job else { return };
+        let walked = walk(terms, block);
+        done.lock().unwrap_or_else(PoisonError::into_inner).push((i, walked));
+    }
+}
+
+/// Reads while others walk.
+fn cut_blocks(
+    feed: &mut Feed,
+    first: Block,
+    size: usize,
+    until: u64,
+    guess: Place,
+    jobs: &Sender<(usize, Block)>,
+) -> io::Result<()> {
+    let mut block = first;
+    for i in 0.. {
+        if !block.whole {
+            match cut(&block.text) {
+                Some(at) => feed.hand_back(block.text.split_off(at)),
+                None if i > 0 => {
+                    feed.hand_back(block.text);
+                    break;
+                }
+                None => {}
+            }
+        }
+        let offset = block.offset + block.text.len() as u64;
+        let last = block.whole || offset >= until;
+        if jobs.send((i, block)).is_err() || last {
+            break;
+        }
+        let text = feed.take(size)?;
+        let enough = usize::try_from(until - offset).unwrap_or(usize::MAX);
+        let whole = feed.is_done();
+        block = Block { text, offset, line: 0, place: guess, whole, enough, taken: true };
+    }
+    Ok(())
+}
+
+/// The last line start that looks like the beginning of a document.
+fn cut(text: &[u8]) -> Option<usize> {
+    memmem::rfind(text, b"\n{").map(|at| at + 1)
+}
+
+/// Makes a walk that began on a guess know the line and the element it began with.
+pub fn settle(walked: &mut Walked, line: u64, place: Place) {
+    let first = match place {
+        Place::Element(element) | Place::After { element, .. } => element,
+        Place::Top => 0,
+    };
+    let known = |element: &mut u64| {
+        if *element >= UNKNOWN_ELEMENT {
+            *element = *element - UNKNOWN_ELEMENT + first;
+        }
+    };
+    let documents = walked.chunk.documents.iter_mut().map(|d| &mut d.position);
+    for position in documents.chain(walked.chunk.bad.iter_mut().map(|b| &mut b.position)) {
+        position.line += line;
+        position.element.iter_mut().for_each(known);
+    }
+    walked.line += line;
+    if let Place::Element(element) | Place::After { element, .. } = &mut walked.place {
+        known(element);
+    }
+}

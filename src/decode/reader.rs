@@ -1,0 +1,342 @@
+//! One file being read, range by range.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Cursor};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::bytes::{End, Feed, Raw, rule};
+use super::documents::{Block, Place, Stop, Terms, Walked, lines, resume, walk};
+use super::guide::Guide;
+use super::parallel;
+use super::skip::{Goal, Rule, Skip};
+use crate::batch::{Bad, Chunk, FileRange, Fingerprint, Input, Position, Resume};
+use crate::pipeline::model::Limits;
+
+/// Text of one walk: large enough to make threads and carried tails cheap, small enough to stay in step.
+const BLOCK: usize = 4 << 20;
+const SMALLEST_BLOCK: usize = 64 << 10;
+
+/// What one call of [`Reader::next`] decoded.
+#[derive(Debug)]
+pub struct Range {
+    pub chunks: Vec<Chunk>,
+    pub range: FileRange,
+    /// The file is not what it was when it was opened: drop this range, and the reader.
+    pub changed_while_reading: bool,
+}
+
+/// A file being read. After an error it is of no use: open the file again.
+pub struct Reader {
+    name: Arc<str>,
+    fingerprint: Fingerprint,
+    changed: bool,
+    limits: Limits,
+    rule: Rule,
+    /// To look at the file again after reading.
+    file: Option<Arc<File>>,
+    feed: Feed,
+    /// Where reading stands.
+    offset: u64,
+    line: u64,
+    place: Place,
+    /// There was something besides white space.
+    touched: bool,
+    done: bool,
+    /// Guessing where documents begin has been right so far.
+    guessing: bool,
+}
+
+impl Reader {
+    /// Goes to `input.resume`: a plain file by seeking, a compressed one by decompressing up to it.
+    pub fn open(input: Input, limits: Limits) -> io::Result<Reader> {
+        let file = Arc::new(input.file);
+        let raw = Raw::File(Arc::clone(&file));
+        let Resume { offset, line, element, in_array } = input.resume;
+        let mut reader = Reader::new(input.name, raw, input.fingerprint, limits)?;
+        reader.feed.skip_to(offset)?;
+        reader.file = Some(file);
+        reader.changed = input.changed;
+        reader.place = if in_array { Place::Element(element) } else { Place::Top };
+        reader.touched = offset > 0;
+        Ok(Reader { offset, line, ..reader })
+    }
+
+    /// Text that stands in no file; `name` says how it is compressed and how documents are told apart.
+    pub fn in_memory(name: &str, bytes: Vec<u8>, limits: Limits) -> io::Result<Reader> {
+        let fingerprint = Fingerprint { size: bytes.len() as u64, ..Fingerprint::default() };
+        Reader::new(name.into(), Raw::Memory(Cursor::new(bytes)), fingerprint, limits)
+    }
+
+    fn new(name: Arc<str>, raw: Raw, fingerprint: Fingerprint, limits: Limits) -> io::Result<Reader> {
+        Ok(Reader {
+            rule: rule(&name),
+            feed: Feed::new(raw, &name, fingerprint.size, &limits)?,
+            name,
+            fingerprint,
+            changed: false,
+            limits,
+            file: None,
+            offset: 0,
+            line: 0,
+            place: Place::Top,
+            touched: false,
+            done: false,
+            guessing: true,
+        })
+    }
+
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The last range has been read.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Reads and decodes the next range: whole documents, about `budget` bytes of text; at least one document or
+    /// bad part, unless the file ends. With `threads` > 1 large ranges are decoded by several at once, with the
+    /// same result. `file` becomes [`Chunk::file`].
+    ///
+    /// An error means that the file could not be read: try again later, from the last range that was kept.
+    pub fn next(&mut self, guide: &Guide, file: u32, budget: u64, threads: usize) -> io::Result<Range> {
+        let mut draft = Draft::new(file, self.resume(), budget);
+        let size = usize::try_from(budget).unwrap_or(BLOCK).clamp(SMALLEST_BLOCK, BLOCK);
+        if self.offset == 0 && !self.done {
+            self.byte_order_mark(size, &mut draft)?;
+        }
+        let terms = Terms { guide, limits: self.limits, rule: self.rule };
+        let mut want = size;
+        while !self.done && !draft.enough {
+            let left = self.round(terms, want, size, threads, &mut draft)?;
+            // A document that needs more text gets twice as much, so that all tries together cost two.
+            want = size.max(left * 2);
+        }
+        self.finish(draft)
+    }
+
+    /// Decodes a block or several. Returns the bytes at hand that were not dealt with.
+    fn round(
+        &mut self,
+        terms: Terms<'_>,
+        want: usize,
+        size: usize,
+        threads: usize,
+        draft: &mut Draft,
+    ) -> io::Result<usize> {
+        let text = self.feed.take(want)?;
+        let block = Block {
+            offset: self.offset,
+            line: self.line,
+            place: self.place,
+            whole: self.feed.is_done(),
+            enough: usize::try_from(draft.until.saturating_sub(self.offset)).unwrap_or(usize::MAX),
+            taken: draft.taken,
+            text,
+        };
+        let many = threads > 1 && self.guessing && want == size && !block.whole && block.enough > size;
+        if !many {
+            return self.accept(walk(terms, block), draft);
+        }
+        let (walks, right) = parallel::walks(terms, &mut self.feed, block, size, draft.until, threads)?;
+        self.guessing = right;
+        let mut left = 0;
+        for (i, mut walked) in walks.into_iter().enumerate() {
+            if i > 0 {
+                parallel::settle(&mut walked, self.line, self.place);
+            }
+            left = self.accept(walked, draft)?;
+        }
+        Ok(left)
+    }
+
+    /// Takes over what a walk found, and hands back what it left.
+    fn accept(&mut self, walked: Walked, draft: &mut Draft) -> io::Result<usize> {
+        let Walked { mut chunk, at, line, place, stop, touched } = walked;
+        draft.hash.update(chunk.text.get(..at).unwrap_or_default());
+        let left = if at == 0 { std::mem::take(&mut chunk.text) } else { chunk.text.split_off(at) };
+        let rest = left.len();
+        self.feed.hand_back(left);
+        self.offset += at as u64;
+        self.line = line;
+        self.place = place;
+        self.touched |= touched;
+        draft.push(chunk);
+        match stop {
+            Stop::More => {}
+            // A block may also be full of values before its text is dealt with.
+            Stop::Enough => draft.enough = draft.values >= draft.most_values || self.offset >= draft.until,
+            Stop::Skip(skip) => self.skip(skip, draft)?,
+            Stop::End => self.end(draft),
+        }
+        Ok(rest)
+    }
+
+    /// Runs over the rest of a bad part without keeping it.
+    fn skip(&mut self, mut skip: Skip, draft: &mut Draft) -> io::Result<()> {
+        loop {
+            let mut text = self.feed.piece(SMALLEST_BLOCK)?;
+            let found = skip.feed(&text);
+            if let Some(at) = found {
+                let (place, end) = resume(skip.goal, self.place, text.get(at).copied(), at);
+                self.place = place;
+                self.feed.hand_back(text.split_off(end));
+            }
+            self.pass(&text, draft);
+            if found.is_some() {
+                return Ok(());
+            }
+            if self.feed.is_done() {
+                self.place = Place::Top;
+                self.end(draft);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Leaves text behind that no chunk holds.
+    fn pass(&mut self, text: &[u8], draft: &mut Draft) {
+        draft.hash.update(text);
+        self.offset += text.len() as u64;
+        self.line += lines(text);
+    }
+
+    fn byte_order_mark(&mut self, size: usize, draft: &mut Draft) -> io::Result<()> {
+        let mut text = self.feed.take(size)?;
+        if text.starts_with(b"\xFF\xFE") || text.starts_with(b"\xFE\xFF") {
+            draft.push_bad(self.position(), "UTF-16, where UTF-8 is read".into());
+            self.touched = true;
+            self.feed.hand_back(text);
+            return self.skip(Skip::new(Goal::End), draft);
+        }
+        if text.starts_with(b"\xEF\xBB\xBF") {
+            let rest = text.split_off(3);
+            self.pass(&text, draft);
+            text = rest;
+        }
+        self.feed.hand_back(text);
+        Ok(())
+    }
+
+    /// The file's end, and what it says about the file.
+    fn end(&mut self, draft: &mut Draft) {
+        self.done = true;
+        match self.feed.end() {
+            Some(End::Broken(reason)) => draft.push_bad(self.position(), reason.clone()),
+            _ if !self.touched => {
+                draft.push_bad(Position { line: 1, ..Position::default() }, "empty file".into())
+            }
+            _ => {}
+        }
+    }
+
+    fn position(&self) -> Position {
+        Position { offset: self.offset, line: self.line + 1, element: None }
+    }
+
+    fn resume(&self) -> Resume {
+        let (element, in_array) = match self.place {
+            Place::Top => (0, false),
+            Place::Element(element) | Place::After { element, .. } => (element, true),
+        };
+        Resume { offset: self.offset, line: self.line, element, in_array }
+    }
+
+    fn finish(&self, draft: Draft) -> io::Result<Range> {
+        let count = |of: fn(&Chunk) -> u64| draft.chunks.iter().map(of).sum();
+        let range = FileRange {
+            name: Arc::clone(&self.name),
+            fingerprint: self.fingerprint,
+            start: draft.start,
+            end: self.resume(),
+            last: self.done,
+            content_hash: draft.hash.digest128(),
+            changed: self.changed,
+            events: count(|c| c.documents.len() as u64),
+            quarantined: count(|c| c.bad.len() as u64),
+            duplicate_keys: count(|c| c.duplicate_keys),
+        };
+        let changed_while_reading = match &self.file {
+            Some(file) => fingerprint(&file.metadata()?) != self.fingerprint,
+            None => false,
+        };
+        Ok(Range { chunks: draft.chunks, range, changed_while_reading })
+    }
+}
+
+/// What the file system says about a file now.
+fn fingerprint(of: &Metadata) -> Fingerprint {
+    let nanoseconds = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+    Fingerprint {
+        size: of.size(),
+        mtime_ns: nanoseconds(of.mtime(), of.mtime_nsec()),
+        ctime_ns: nanoseconds(of.ctime(), of.ctime_nsec()),
+        inode: of.ino(),
+    }
+}
+
+/// A range in the making.
+struct Draft {
+    file: u32,
+    start: Resume,
+    chunks: Vec<Chunk>,
+    hash: Xxh3,
+    /// The byte of the file from which on nothing more is wanted, and how many values are enough too.
+    until: u64,
+    most_values: u64,
+    values: u64,
+    /// There is a document or a bad part in it.
+    taken: bool,
+    enough: bool,
+}
+
+impl Draft {
+    fn new(file: u32, start: Resume, budget: u64) -> Self {
+        Draft {
+            file,
+            start,
+            chunks: Vec::new(),
+            hash: Xxh3::new(),
+            until: start.offset.saturating_add(budget.max(1)),
+            most_values: budget / 4,
+            values: 0,
+            taken: false,
+            enough: false,
+        }
+    }
+
+    fn push(&mut self, mut chunk: Chunk) {
+        if chunk.documents.is_empty() && chunk.bad.is_empty() {
+            return;
+        }
+        chunk.file = self.file;
+        // After a bad part that goes on, most of the text is nobody's; after a small range, most of the buffer.
+        let documents = chunk.documents.last().map(|d| d.end);
+        let bad = chunk.bad.iter().filter_map(|b| b.span).map(|(_, end)| end).max();
+        chunk.text.truncate(documents.max(bad).unwrap_or(0) as usize);
+        if chunk.text.capacity() / 2 > chunk.text.len() {
+            chunk.text.shrink_to_fit();
+        }
+        self.taken = true;
+        self.values += chunk.values.len() as u64;
+        self.chunks.push(chunk);
+    }
+
+    /// A bad part without text.
+    fn push_bad(&mut self, position: Position, reason: String) {
+        self.taken = true;
+        if self.chunks.is_empty() {
+            self.chunks.push(Chunk { file: self.file, ..Chunk::default() });
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.bad.push(Bad { position, reason, span: None, parsed: false });
+        }
+    }
+}
