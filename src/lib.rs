@@ -1,6 +1,7 @@
 //! Millrace: nested JSON event files in, a live star schema out.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod commit;
@@ -9,6 +10,7 @@ pub mod discover;
 pub mod error;
 pub mod flatten;
 pub mod key;
+pub mod ledger;
 pub mod merge;
 pub mod mirror;
 pub mod pipeline;
