@@ -1,0 +1,269 @@
+//! The checkpoint in sled, opened with suspicion and closed for good at the first sign of trouble.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::codec::{self, META_KEY, Meta};
+use super::guard::guard;
+use super::{Checkpoint, Lost, aside};
+use crate::batch::FileRange;
+use crate::error::{Error, IoContext, Result};
+use crate::ledger::{Ledger, LedgerEntry};
+
+/// Beside `.gitkeep` and what was set aside, sled has a folder to itself.
+const NAME: &str = "sled";
+/// sled's own default is 1 GiB; ours is read once, in one scan.
+const CACHE_BYTES: u64 = 32 << 20;
+/// sled gives up its lock some time after it was dropped.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const CHUNK: usize = 4096;
+
+pub struct SledCheckpoint {
+    /// `None` once it broke.
+    db: Option<sled::Db>,
+    meta: Meta,
+}
+
+/// A checkpoint, and what it knew. The ledger lacks every batch after its watermark: apply the rows of `_files`
+/// with a later batch (all, when it is 0), then call [`Checkpoint::refill`].
+pub struct Opened {
+    pub checkpoint: SledCheckpoint,
+    pub ledger: Ledger,
+    /// What there is to tell the user.
+    pub notes: Vec<String>,
+}
+
+/// Why an existing checkpoint was not taken.
+enum Fault {
+    /// Set it aside and make a new one.
+    Useless(String),
+    /// Nothing wrong with it: the place is.
+    Place(Error),
+}
+
+impl SledCheckpoint {
+    /// Opens or makes the checkpoint in `dir` of the root `root_id`, whose tables are at batch `committed`.
+    /// The caller holds the root's lock, so that nobody else has it open.
+    ///
+    /// # Errors
+    /// Only of the place: no permission, disk full, held by another process. What is damaged, foreign or newer
+    /// than the tables is set aside with a note.
+    pub fn open(dir: &Path, root_id: u128, committed: u64) -> Result<Opened> {
+        fs::create_dir_all(dir).at("making", dir)?;
+        let fresh = Meta { root_id, watermark: 0 };
+        let mut notes = Vec::new();
+        let why = match attempt(dir, fresh, committed) {
+            Ok((checkpoint, ledger)) => return Ok(Opened { checkpoint, ledger, notes }),
+            Err(Fault::Place(e)) => return Err(e),
+            Err(Fault::Useless(why)) => why,
+        };
+        let to = aside::set_aside(dir, NAME)?;
+        notes.push(format!(
+            "checkpoint set aside as {}: {why}. It is only a cache: a new one is filled from the tables",
+            to.display()
+        ));
+        match attempt(dir, fresh, committed) {
+            Ok((checkpoint, ledger)) => Ok(Opened { checkpoint, ledger, notes }),
+            Err(Fault::Place(e)) => Err(e),
+            Err(Fault::Useless(why)) => Err(Error::Corrupt(format!(
+                "a new checkpoint in {} could not be opened either: {why}. Look at the disk",
+                dir.display()
+            ))),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn raw(&self) -> &sled::Db {
+        self.db.as_ref().unwrap()
+    }
+
+    /// One call into sled; the first failure is the last call, or a batch would be missing below a watermark.
+    fn call(&mut self, change: impl FnOnce(&sled::Db) -> sled::Result<()>) -> std::result::Result<(), Lost> {
+        let Some(db) = self.db.take() else { return Ok(()) };
+        match guard(|| change(&db)) {
+            Ok(Ok(())) => {
+                self.db = Some(db);
+                Ok(())
+            }
+            Ok(Err(e)) => Err(lost(db, e.to_string())),
+            Err(panic) => Err(lost(db, panic)),
+        }
+    }
+}
+
+impl Checkpoint for SledCheckpoint {
+    fn watermark(&self) -> u64 {
+        self.meta.watermark
+    }
+
+    fn put(&mut self, batch: u64, ranges: &[FileRange]) -> std::result::Result<(), Lost> {
+        if batch <= self.meta.watermark {
+            let text = format!("batch {batch} came after batch {}", self.meta.watermark);
+            return self.db.take().map_or(Ok(()), |db| Err(lost(db, text)));
+        }
+        let mut step = Ledger::default();
+        step.apply(batch, ranges);
+        let meta = Meta { watermark: batch, ..self.meta };
+        let mut changes = sled::Batch::default();
+        step.since(0).for_each(|(key, entry)| insert(&mut changes, key, &entry));
+        changes.insert(META_KEY, codec::encode_meta(meta));
+        self.call(|db| db.apply_batch(changes))?;
+        if self.db.is_some() {
+            self.meta = meta;
+        }
+        Ok(())
+    }
+
+    fn refill(&mut self, ledger: &Ledger, committed: u64) -> std::result::Result<(), Lost> {
+        if committed <= self.meta.watermark {
+            return Ok(());
+        }
+        let mut entries = ledger.since(self.meta.watermark).peekable();
+        while entries.peek().is_some() {
+            let mut changes = sled::Batch::default();
+            entries.by_ref().take(CHUNK).for_each(|(key, entry)| insert(&mut changes, key, &entry));
+            self.call(|db| db.apply_batch(changes))?;
+        }
+        self.put(committed, &[])
+    }
+}
+
+impl Drop for SledCheckpoint {
+    fn drop(&mut self) {
+        if let Some(db) = self.db.take() {
+            let _ = guard(|| drop(db));
+        }
+    }
+}
+
+fn insert(changes: &mut sled::Batch, key: u128, entry: &LedgerEntry) {
+    changes.insert(&key.to_be_bytes(), codec::encode_entry(key, entry));
+}
+
+/// A broken sled is left where it is: dropping it after a panic could wait for ever for a thread that is gone.
+fn lost(db: sled::Db, why: String) -> Lost {
+    std::mem::forget(db);
+    Lost(why)
+}
+
+fn attempt(dir: &Path, fresh: Meta, committed: u64) -> std::result::Result<(SledCheckpoint, Ledger), Fault> {
+    let path = dir.join(NAME);
+    remove_torn_snapshots(&path)?;
+    let db = open_sled(&path)?;
+    match guard(|| load(&db, fresh, committed)) {
+        Ok(Ok((meta, ledger))) => Ok((SledCheckpoint { db: Some(db), meta }, ledger)),
+        // It did not panic, so it can be closed: its files are about to be renamed.
+        Ok(Err(why)) => match guard(|| drop(db)) {
+            Ok(()) => Err(Fault::Useless(why)),
+            Err(panic) => Err(Fault::Useless(format!("{why}; {panic}"))),
+        },
+        Err(panic) => Err(Fault::Useless(lost(db, panic).0)),
+    }
+}
+
+/// A kill while sled opens leaves `snap.*.generating`, after which it would never open again. They are drafts:
+/// the log has everything.
+fn remove_torn_snapshots(path: &Path) -> std::result::Result<(), Fault> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(fault_of(path, e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| fault_of(path, e))?;
+        let name = entry.file_name();
+        let draft = name.to_str().is_some_and(|n| n.starts_with("snap.") && n.ends_with(".generating"));
+        if draft {
+            fs::remove_file(entry.path()).map_err(|e| fault_of(&entry.path(), e))?;
+        }
+    }
+    Ok(())
+}
+
+fn open_sled(path: &Path) -> std::result::Result<sled::Db, Fault> {
+    let started = Instant::now();
+    loop {
+        let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES);
+        match guard(|| config.open()) {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(sled::Error::Io(e))) if is_locked(&e) => {
+                if started.elapsed() > LOCK_PATIENCE {
+                    return Err(Fault::Place(held(path)));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(Err(sled::Error::Io(e))) => return Err(fault_of(path, e)),
+            Ok(Err(e)) => return Err(Fault::Useless(e.to_string())),
+            Err(panic) => return Err(Fault::Useless(panic)),
+        }
+    }
+}
+
+fn is_locked(e: &std::io::Error) -> bool {
+    e.to_string().contains("could not acquire lock")
+}
+
+fn held(path: &Path) -> Error {
+    Error::Busy(format!("the checkpoint {} is held open by another process", path.display()))
+}
+
+/// What the place does not allow would not be mended by a new checkpoint.
+fn fault_of(path: &Path, e: std::io::Error) -> Fault {
+    use ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    // EMFILE, ENFILE: too many open files.
+    let crowded = matches!(e.raw_os_error(), Some(24 | 23));
+    match e.kind() {
+        PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded => {
+            Fault::Place(Error::io("opening the checkpoint", path, e))
+        }
+        _ if crowded => Fault::Place(Error::io("opening the checkpoint", path, e)),
+        _ => Fault::Useless(format!("{}: {e}", path.display())),
+    }
+}
+
+/// Reads everything in one scan, believing nothing. `Err` says why it is of no use.
+fn load(db: &sled::Db, fresh: Meta, committed: u64) -> std::result::Result<(Meta, Ledger), String> {
+    let mut ledger = Ledger::default();
+    let meta = match db.get(META_KEY).map_err(|e| e.to_string())? {
+        Some(bytes) => codec::decode_meta(&bytes).map_err(|e| e.to_string())?,
+        None => return begin(db, fresh).map(|meta| (meta, ledger)),
+    };
+    if meta.root_id != fresh.root_id {
+        return Err("it belongs to other tables".into());
+    }
+    if meta.watermark > committed {
+        return Err(format!("it is at batch {}, the tables are at {committed}", meta.watermark));
+    }
+    let mut last = None;
+    for item in db.iter() {
+        let (key, value) = item.map_err(|e| e.to_string())?;
+        if &key[..] == META_KEY {
+            continue;
+        }
+        let key = u128::from_be_bytes(key[..].try_into().map_err(|_| "a key has a wrong length")?);
+        // A damaged tree can lead in circles.
+        if last.is_some_and(|last| last >= key) {
+            return Err("its keys are out of order".into());
+        }
+        last = Some(key);
+        let entry = codec::decode_entry(key, &value).map_err(|e| e.to_string())?;
+        // A refill that was cut short leaves entries above the watermark; above the tables there are none.
+        if entry.batch > committed {
+            return Err(format!("it knows batch {}, the tables are at {committed}", entry.batch));
+        }
+        ledger.insert(key, entry);
+    }
+    ledger.advance(meta.watermark);
+    Ok((meta, ledger))
+}
+
+/// The record about itself is the first thing written, so entries without it are what damage left.
+fn begin(db: &sled::Db, fresh: Meta) -> std::result::Result<Meta, String> {
+    if db.iter().next().is_some() {
+        return Err("its own record is missing".into());
+    }
+    db.insert(META_KEY, codec::encode_meta(fresh)).map_err(|e| e.to_string())?;
+    Ok(fresh)
+}

@@ -1,0 +1,265 @@
+//! The ledger in memory: which files were taken, up to where.
+//!
+//! The truth is the table `_files`; this is what of it must be at hand to tell a new file from a seen one.
+//! Names are kept as hashes only, so a million files cost about 120 MB at worst. A collision of two names could
+//! hide nothing: both would need the same size, times and inode too.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::batch::{FileRange, Fingerprint, Resume};
+
+/// Names a file in the ledger: xxh3-128 of [`crate::batch::Input::name`].
+pub fn file_key(name: &str) -> u128 {
+    xxh3_128(name.as_bytes())
+}
+
+/// What the ledger says about one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedgerEntry {
+    pub fingerprint: Fingerprint,
+    /// Where reading goes on. All zero when `done`: nothing goes on there.
+    pub resume: Resume,
+    pub done: bool,
+    /// The batch that committed this.
+    pub batch: u64,
+}
+
+impl LedgerEntry {
+    /// What the committed range says about its file.
+    pub fn of(batch: u64, range: &FileRange) -> Self {
+        let resume = if range.last { Resume::default() } else { range.end };
+        LedgerEntry { fingerprint: range.fingerprint, resume, done: range.last, batch }
+    }
+
+    /// Rows of `_files` come in any order: a later batch wins, in one batch the range that got further.
+    fn replaces(&self, old_batch: u64, old_resume: Option<&Resume>) -> bool {
+        if self.batch != old_batch {
+            return self.batch > old_batch;
+        }
+        self.done || old_resume.is_some_and(|old| old.offset <= self.resume.offset)
+    }
+}
+
+/// What discovery has to know about a file that was taken before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    pub fingerprint: Fingerprint,
+    pub resume: Resume,
+    pub done: bool,
+}
+
+/// The ledger, as discovery sees it.
+pub trait Seen {
+    fn look(&self, name: &str) -> Option<Known>;
+}
+
+/// Which files were taken, up to where.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    files: HashMap<Key, Done, BuildHasherDefault<KeyHasher>>,
+    /// Where the files that are not done go on: few at any time, so they don't burden the others.
+    partial: HashMap<Key, Resume, BuildHasherDefault<KeyHasher>>,
+    watermark: u64,
+}
+
+/// Two words rather than a `u128`, whose alignment would cost eight bytes a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key(u64, u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    fingerprint: Fingerprint,
+    batch: u64,
+}
+
+impl Ledger {
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The highest batch applied so far; 0 when none.
+    pub fn watermark(&self) -> u64 {
+        self.watermark
+    }
+
+    /// Every batch up to `batch` is in here, also those that had no file.
+    pub fn advance(&mut self, batch: u64) {
+        self.watermark = self.watermark.max(batch);
+    }
+
+    pub fn reserve(&mut self, files: usize) {
+        self.files.reserve(files);
+    }
+
+    /// Takes in the files of a committed batch. In any order, and again, with the same result.
+    pub fn apply(&mut self, batch: u64, ranges: &[FileRange]) {
+        for range in ranges {
+            self.insert(file_key(&range.name), LedgerEntry::of(batch, range));
+        }
+        self.advance(batch);
+    }
+
+    /// Takes in one entry, unless a newer one is there.
+    pub fn insert(&mut self, key: u128, entry: LedgerEntry) {
+        let key = Key::of(key);
+        let row = Done { fingerprint: entry.fingerprint, batch: entry.batch };
+        match self.files.entry(key) {
+            Entry::Occupied(mut old) => {
+                if !entry.replaces(old.get().batch, self.partial.get(&key)) {
+                    return;
+                }
+                old.insert(row);
+            }
+            Entry::Vacant(free) => {
+                free.insert(row);
+            }
+        }
+        if entry.done {
+            self.partial.remove(&key);
+        } else {
+            self.partial.insert(key, entry.resume);
+        }
+    }
+
+    pub fn get(&self, key: u128) -> Option<LedgerEntry> {
+        let key = Key::of(key);
+        self.files.get(&key).map(|row| self.entry(&key, row))
+    }
+
+    /// What batches after `batch` say about files, in no order. `since(0)` is everything.
+    pub fn since(&self, batch: u64) -> impl Iterator<Item = (u128, LedgerEntry)> + '_ {
+        let later = self.files.iter().filter(move |(_, row)| batch == 0 || row.batch > batch);
+        later.map(|(key, row)| (key.whole(), self.entry(key, row)))
+    }
+
+    fn entry(&self, key: &Key, row: &Done) -> LedgerEntry {
+        let partial = self.partial.get(key);
+        LedgerEntry {
+            fingerprint: row.fingerprint,
+            resume: partial.copied().unwrap_or_default(),
+            done: partial.is_none(),
+            batch: row.batch,
+        }
+    }
+}
+
+impl Seen for Ledger {
+    fn look(&self, name: &str) -> Option<Known> {
+        let entry = self.get(file_key(name))?;
+        Some(Known { fingerprint: entry.fingerprint, resume: entry.resume, done: entry.done })
+    }
+}
+
+impl Key {
+    fn of(key: u128) -> Self {
+        Key((key >> 64) as u64, key as u64)
+    }
+
+    fn whole(self) -> u128 {
+        (u128::from(self.0) << 64) | u128::from(self.1)
+    }
+}
+
+impl std::hash::Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.1);
+    }
+}
+
+/// The key is a hash already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(name: &str, end: u64, last: bool) -> FileRange {
+        FileRange {
+            name: name.into(),
+            fingerprint: Fingerprint { size: 9, mtime_ns: -1, ctime_ns: 2, inode: 3 },
+            start: Resume::default(),
+            end: Resume { offset: end, line: 1, element: 2, in_array: true },
+            last,
+            content_hash: 0,
+            changed: false,
+            events: 0,
+            quarantined: 0,
+            duplicate_keys: 0,
+        }
+    }
+
+    #[test]
+    fn remembers_what_was_taken_and_how_far() {
+        let mut ledger = Ledger::default();
+        ledger.apply(1, &[range("a.json", 5, false), range("b.json", 9, true)]);
+        let a = ledger.look("a.json").unwrap();
+        assert!(!a.done && a.resume.offset == 5 && a.resume.in_array);
+        let b = ledger.look("b.json").unwrap();
+        assert!(b.done && b.resume == Resume::default() && b.fingerprint.mtime_ns == -1);
+        assert_eq!(ledger.look("c.json"), None);
+        ledger.apply(2, &[range("a.json", 9, true)]);
+        assert!(ledger.look("a.json").unwrap().done);
+        assert_eq!((ledger.len(), ledger.watermark()), (2, 2));
+    }
+
+    #[test]
+    fn the_order_of_rows_does_not_matter() {
+        let rows = [
+            (1, range("a", 3, false)),
+            (2, range("a", 5, false)),
+            (2, range("a", 7, false)),
+            (3, range("a", 9, true)),
+            (4, range("a", 2, false)),
+            (4, range("a", 4, true)),
+        ];
+        for cut in 1..=rows.len() {
+            let mut forward = Ledger::default();
+            let mut backward = Ledger::default();
+            rows[..cut].iter().for_each(|(b, r)| forward.apply(*b, std::slice::from_ref(r)));
+            rows[..cut].iter().rev().for_each(|(b, r)| backward.apply(*b, std::slice::from_ref(r)));
+            let (f, b) = (forward.get(file_key("a")), backward.get(file_key("a")));
+            assert_eq!(f, b, "first {cut} rows");
+            assert_eq!(f.unwrap().batch, rows[cut - 1].0);
+            assert_eq!(f.unwrap().done, rows[cut - 1].1.last);
+        }
+    }
+
+    #[test]
+    fn tells_what_came_since() {
+        let mut ledger = Ledger::default();
+        ledger.apply(1, &[range("a", 1, true)]);
+        ledger.apply(2, &[range("b", 1, false)]);
+        let since: Vec<_> = ledger.since(1).collect();
+        assert_eq!(since.len(), 1);
+        assert_eq!(since[0], (file_key("b"), LedgerEntry::of(2, &range("b", 1, false))));
+        assert_eq!(ledger.since(0).count(), 2);
+    }
+
+    #[test]
+    fn a_file_costs_57_bytes_a_slot() {
+        assert_eq!(size_of::<(Key, Done)>(), 56);
+    }
+}
