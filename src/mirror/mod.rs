@@ -1,1 +1,199 @@
 //! Mirror: brings a database for looking at to the committed batch. Knows nothing of events or Delta.
+//!
+//! The mirror is a copy: whatever happens to it, it is made again from the tables. So it never decides anything,
+//! and its worst case is the cost of a rebuild. Every change is one SQLite transaction that carries the batch id,
+//! so a reader never sees part of a batch and a kill never leaves one.
+//!
+//! A rebuild, too, is one transaction in the same file rather than a new file renamed over the old one: SQLite
+//! finds the log of a database by its name, so a reader that opened the old file but not yet its log would read
+//! the new log with the old pages. The price is a log as large as the database, once, until the commit.
+
+mod bind;
+pub mod ddl;
+mod fault;
+pub mod inspect;
+mod open;
+pub mod query;
+mod reader;
+mod render;
+mod text;
+mod write;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use rusqlite::Connection;
+
+pub use bind::{Column, canonical};
+pub use ddl::{Ddl, SystemTable};
+
+use crate::batch::KeyPart;
+use crate::error::{Error, Result};
+use crate::pipeline::model::Pipeline;
+use open::{FileIdentity, Identity, Opened};
+
+/// The mirror, open for writing. One at a time: the caller holds the root's lock.
+pub struct Mirror {
+    path: PathBuf,
+    ddl: Ddl,
+    identity: Identity,
+    /// `None` only while it is being replaced.
+    conn: Option<Connection>,
+    /// The files as they were after the last transaction, to notice that somebody took them away.
+    files: Files,
+    damaged: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Files {
+    database: Option<FileIdentity>,
+    log: Option<FileIdentity>,
+}
+
+/// How far the mirror is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It holds exactly the tables as of this batch.
+    Level(u64),
+    /// Just made: it has to be filled by [`Mirror::rebuild`] before a batch is applied.
+    Fresh,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    Done,
+    /// The mirror is at this batch or a later one: nothing was changed.
+    Already,
+    /// The file was deleted, replaced or damaged under us: call [`Mirror::restore`], then bring it level.
+    Lost(String),
+}
+
+/// Names a table of the pipeline by its index or one of the engine's by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableRef<'a> {
+    Pipeline(usize),
+    System(&'a str),
+}
+
+/// What a batch changes in one table.
+pub struct Change<'a> {
+    pub table: TableRef<'a>,
+    /// All columns of the table, found by name, the `_` columns among them.
+    pub rows: Option<&'a RecordBatch>,
+    /// The rows are whole sets: what their owners had before goes first. Otherwise a row replaces the one with
+    /// its key.
+    pub replaced: bool,
+    /// Owners that have no rows any more, by the values of the owner's columns.
+    pub emptied: &'a [Vec<KeyPart>],
+}
+
+/// Which of a table's rows the new ones stand for.
+pub enum Changed<'a> {
+    /// Rows whose owner's hash (see [`crate::key::OwnerHash`]; over the owner's columns) says yes.
+    Owners(&'a dyn Fn(u128) -> bool),
+    /// Every row.
+    All,
+}
+
+/// One table's part of catching up.
+pub struct CatchUp<'a> {
+    pub table: TableRef<'a>,
+    pub changed: Changed<'a>,
+    pub rows: Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>,
+}
+
+impl Mirror {
+    /// Opens the mirror, or makes it. A file that is damaged, or mirrors another root or pipeline, is moved aside
+    /// to `<name>.damaged-<n>` or `<name>.old-<n>`; the notes say so.
+    ///
+    /// # Errors
+    /// `Config` if a view of the pipeline does not work; `Busy` if another program writes to the file; `Io`.
+    pub fn open(
+        path: &Path,
+        pipeline: &Pipeline,
+        system: &[SystemTable],
+        root_id: u128,
+    ) -> Result<(Mirror, State, Vec<String>)> {
+        let ddl = Ddl::of(pipeline, system);
+        ddl.check_views()?;
+        let identity = Identity {
+            root: format!("{root_id:032x}"),
+            pipeline: pipeline.name.clone(),
+            fingerprint: format!("{:032x}", pipeline.fingerprint),
+        };
+        let files = Files { database: None, log: None };
+        let mut mirror =
+            Mirror { path: path.to_path_buf(), ddl, identity, conn: None, files, damaged: false };
+        let (state, notes) = mirror.reopen()?;
+        Ok((mirror, state, notes))
+    }
+
+    /// After [`Outcome::Lost`]: leaves the old file, which is moved aside if it was damaged, and opens what is at
+    /// the path now or makes it.
+    ///
+    /// # Errors
+    /// As [`Mirror::open`].
+    pub fn restore(&mut self) -> Result<(State, Vec<String>)> {
+        // Our log belongs to the old database, not to one that was put in its place. (Closing leaves it alone
+        // once the database has moved; a sound one has none left when it is closed.)
+        drop(self.conn.take());
+        let mut notes = Vec::new();
+        let log = open::beside(&self.path, "-wal");
+        if open::file_identity(&self.path) == self.files.database {
+            if self.damaged {
+                notes.push(open::move_aside(&self.path, "damaged", "is damaged")?);
+            }
+        } else if open::file_identity(&log) == self.files.log {
+            open::remove(&log)?;
+            open::remove(&open::beside(&self.path, "-shm"))?;
+        }
+        let (state, more) = self.reopen()?;
+        notes.extend(more);
+        Ok((state, notes))
+    }
+
+    fn reopen(&mut self) -> Result<(State, Vec<String>)> {
+        let mut notes = Vec::new();
+        let Opened { conn, batch } = open::open(&self.path, &self.ddl, &self.identity, &mut notes)?;
+        self.conn = Some(conn);
+        self.damaged = false;
+        self.files = self.files_now();
+        Ok((batch.map_or(State::Fresh, State::Level), notes))
+    }
+
+    /// Whether the files are still the ones that were opened; cheap enough to ask while idle.
+    pub fn present(&self) -> bool {
+        self.files_now() == self.files
+    }
+
+    /// Size of the write-ahead log in bytes. It only grows past 64 MiB while a reader stays in one transaction.
+    pub fn log_bytes(&self) -> u64 {
+        std::fs::metadata(open::beside(&self.path, "-wal")).map_or(0, |m| m.len())
+    }
+
+    fn files_now(&self) -> Files {
+        Files {
+            database: open::file_identity(&self.path),
+            log: open::file_identity(&open::beside(&self.path, "-wal")),
+        }
+    }
+
+    /// Rows that refer to nothing, per reference; see [`inspect::Inspector::orphans`].
+    ///
+    /// # Errors
+    /// As [`inspect::Inspector::orphans`].
+    pub fn orphans(&self) -> Result<Vec<inspect::Orphans>> {
+        inspect::orphans(self.connection()?, &self.ddl, &self.path)
+    }
+
+    fn connection(&self) -> Result<&Connection> {
+        self.conn.as_ref().ok_or_else(|| Error::Bug("the mirror is used after it failed to open".into()))
+    }
+}

@@ -17,6 +17,8 @@ pub struct Pipeline {
     pub event: Event,
     /// In commit order: dimensions, then owned tables that others refer to, then facts; in file order within.
     pub tables: Vec<Table>,
+    /// Of the mirror, for people: no step looks into them, and the fingerprint leaves them out.
+    pub views: Vec<View>,
     /// What `decode` keeps of a document.
     pub shape: Shape,
     /// `quarantine_raw`: text that cannot be parsed is kept (else its position and hash only).
@@ -37,6 +39,14 @@ pub struct Source {
     /// A batch is cut at whichever comes first.
     pub batch_files: usize,
     pub batch_bytes: u64,
+}
+
+/// A view of the mirror, in its own SQL: the one place where a question about the data may be written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    pub name: String,
+    /// One `SELECT` over the pipeline's tables, without a closing semicolon.
+    pub sql: String,
 }
 
 /// Bounds on hostile input, all configurable.

@@ -1,0 +1,314 @@
+//! The mirror's SQL: tables, indexes and views, derived from the pipeline; the same pipeline gives the same text.
+
+use std::fmt::Write as _;
+
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use rusqlite::Connection;
+
+use super::TableRef;
+use crate::error::{Error, Result};
+use crate::pipeline::model::{ColumnSource, Mask, Pipeline, Reference, Table};
+
+/// The columns every table has beside the pipeline's own, in the order in which the mirror declares them.
+pub const ORIGIN: [&str; 5] =
+    ["_batch_id", "_source_file", "_sequence", "_sequence_version", "_ingested_at"];
+
+/// The mirror's own table: one row that says what this file mirrors and up to which batch.
+pub const STATE: &str = "_millrace";
+
+/// A table of the engine (`_files`, `_quarantine`). Its rows carry every column of `schema`; nothing is added.
+#[derive(Debug, Clone)]
+pub struct SystemTable {
+    pub name: String,
+    pub schema: SchemaRef,
+    /// Columns that identify a row; empty = none is declared.
+    pub key: Vec<usize>,
+    /// Columns that name the set a row belongs to (of `_quarantine`: file and content hash). Empty = the key.
+    pub owner: Vec<usize>,
+}
+
+/// Everything that has to exist in the database.
+#[derive(Debug, Clone)]
+pub struct Ddl {
+    /// The pipeline's tables in its order, then the engine's.
+    pub tables: Vec<TableDdl>,
+    pub views: Vec<Object>,
+    pub state: Object,
+}
+
+/// One `CREATE` statement, character for character as SQLite will keep it in `sqlite_master`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    pub name: String,
+    pub sql: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct TableDdl {
+    pub name: String,
+    pub columns: Vec<ColumnDdl>,
+    pub key: Vec<usize>,
+    pub owner: Vec<usize>,
+    pub references: Vec<Foreign>,
+    pub create: Object,
+    pub indexes: Vec<Object>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ColumnDdl {
+    pub name: String,
+    pub kind: DataType,
+}
+
+/// A reference to another table of the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    pub columns: Vec<usize>,
+    pub table: usize,
+    pub their: Vec<usize>,
+    /// A `FOREIGN KEY` says so. SQLite demands that what is referred to be unique; where nothing in the pipeline
+    /// makes it so, declaring it would turn good data into errors, and only an index is made.
+    pub declared: bool,
+}
+
+impl Ddl {
+    pub fn of(pipeline: &Pipeline, system: &[SystemTable]) -> Ddl {
+        let mut tables: Vec<TableDdl> =
+            (0..pipeline.tables.len()).map(|i| pipeline_table(pipeline, i)).collect();
+        tables.extend(system.iter().map(system_table));
+        let views = pipeline.views.iter().map(|v| Object {
+            name: v.name.clone(),
+            sql: format!("CREATE VIEW {} AS\n{}", quoted(&v.name), v.sql.trim()),
+        });
+        Ddl { tables, views: views.collect(), state: state_table() }
+    }
+
+    /// # Errors
+    /// `Bug` for a table that the mirror has not.
+    pub fn find(&self, table: TableRef<'_>) -> Result<&TableDdl> {
+        let found = match table {
+            TableRef::Pipeline(index) => self.tables.get(index),
+            TableRef::System(name) => self.tables.iter().find(|t| t.name == name),
+        };
+        found.ok_or_else(|| Error::Bug(format!("the mirror has no table {table:?}")))
+    }
+
+    /// The whole schema as a file for people and tools.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for table in &self.tables {
+            let _ = writeln!(out, "{};", table.create.sql);
+            for index in &table.indexes {
+                let _ = writeln!(out, "{};", index.sql);
+            }
+            out.push('\n');
+        }
+        let _ = writeln!(out, "{};", self.state.sql);
+        for view in &self.views {
+            let _ = writeln!(out, "\n{};", view.sql);
+        }
+        out
+    }
+
+    /// Says what is wrong with the pipeline's views, by trying them on an empty database in memory.
+    ///
+    /// # Errors
+    /// `Config`, naming every view that does not work.
+    pub fn check_views(&self) -> Result<()> {
+        let bug = |e: rusqlite::Error| Error::Bug(format!("the mirror's tables cannot be made: {e}"));
+        let db = Connection::open_in_memory().map_err(bug)?;
+        for table in &self.tables {
+            db.execute(&table.create.sql, []).map_err(bug)?;
+        }
+        let wrong: Vec<String> = self.views.iter().filter_map(|v| try_view(&db, v)).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(Error::Config(wrong.join("\n"))) }
+    }
+}
+
+/// `execute` refuses a second statement; the `SELECT` finds what `CREATE VIEW` does not look at: missing tables.
+fn try_view(db: &Connection, view: &Object) -> Option<String> {
+    let made = db.execute(&view.sql, []);
+    let used = made.and_then(|_| db.prepare(&format!("SELECT * FROM {}", quoted(&view.name))).map(drop));
+    used.err().map(|e| format!("view `{}`: {e}", view.name))
+}
+
+fn pipeline_table(pipeline: &Pipeline, index: usize) -> TableDdl {
+    let table = &pipeline.tables[index];
+    let mut columns: Vec<ColumnDdl> =
+        table.columns.iter().map(|c| ColumnDdl { name: c.name.clone(), kind: c.kind.arrow() }).collect();
+    columns.extend(ORIGIN.iter().map(|&name| ColumnDdl { name: name.into(), kind: origin_kind(name) }));
+    let mut out = TableDdl {
+        name: table.name.clone(),
+        columns,
+        key: table.key.clone(),
+        owner: table.owner_columns().to_vec(),
+        references: references(pipeline, table),
+        create: Object { name: table.name.clone(), sql: String::new() },
+        indexes: Vec::new(),
+    };
+    out.create.sql = create_table(&out, pipeline);
+    out.indexes = indexes(&out, referred(pipeline, index));
+    out
+}
+
+fn system_table(system: &SystemTable) -> TableDdl {
+    let column = |f: &std::sync::Arc<Field>| ColumnDdl { name: f.name().clone(), kind: f.data_type().clone() };
+    let mut out = TableDdl {
+        name: system.name.clone(),
+        columns: system.schema.fields().iter().map(column).collect(),
+        key: system.key.clone(),
+        owner: if system.owner.is_empty() { system.key.clone() } else { system.owner.clone() },
+        references: Vec::new(),
+        create: Object { name: system.name.clone(), sql: String::new() },
+        indexes: Vec::new(),
+    };
+    out.create.sql = declare(&out, Vec::new());
+    out.indexes = indexes(&out, Vec::new());
+    out
+}
+
+fn state_table() -> Object {
+    let sql = format!(
+        "CREATE TABLE {} (\n  \"batch_id\" INTEGER,\n  \"root_id\" TEXT,\n  \"format\" INTEGER,\n  \
+         \"pipeline\" TEXT,\n  \"fingerprint\" TEXT\n)",
+        quoted(STATE)
+    );
+    Object { name: STATE.into(), sql }
+}
+
+fn origin_kind(name: &str) -> DataType {
+    match name {
+        "_batch_id" | "_sequence_version" => DataType::Int64,
+        "_source_file" => DataType::Utf8,
+        _ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+    }
+}
+
+/// The declared type. Only its affinity matters to SQLite: dates and times are TEXT so that nothing is ever
+/// taken for a number; DECIMAL has NUMERIC affinity.
+fn sql_type(kind: &DataType) -> String {
+    match kind {
+        DataType::Int64 | DataType::Int32 => "INTEGER".into(),
+        DataType::Float64 => "REAL".into(),
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Decimal128(p, s) => format!("DECIMAL({p},{s})"),
+        DataType::Binary => "BLOB".into(),
+        _ => "TEXT".into(),
+    }
+}
+
+fn references(pipeline: &Pipeline, table: &Table) -> Vec<Foreign> {
+    let mut out: Vec<Foreign> = Vec::new();
+    for reference in table.columns.iter().filter_map(|c| c.reference.as_ref()) {
+        if let Some(foreign) = foreign(pipeline, reference) {
+            if !out.contains(&foreign) {
+                out.push(foreign);
+            }
+        }
+    }
+    out
+}
+
+fn foreign(pipeline: &Pipeline, reference: &Reference) -> Option<Foreign> {
+    let target = pipeline.tables.get(reference.table)?;
+    let (columns, their): (Vec<usize>, Vec<usize>) = reference.columns.iter().copied().unzip();
+    Some(Foreign { declared: unique(target, &their), columns, table: reference.table, their })
+}
+
+/// Two rows never agree in all of `columns`: they contain the key, or a hash that was made over all of it.
+fn unique(table: &Table, columns: &[usize]) -> bool {
+    let mut covered = columns.to_vec();
+    let mut at = 0;
+    while let Some(column) = covered.get(at).and_then(|&c| table.columns.get(c)) {
+        let faithful = matches!(column.mask, None | Some(Mask::Sha256));
+        if let (ColumnSource::Hash(parts), true) = (&column.source, faithful) {
+            let new: Vec<usize> = parts.iter().copied().filter(|p| !covered.contains(p)).collect();
+            covered.extend(new);
+        }
+        at += 1;
+    }
+    !columns.is_empty() && table.key.iter().all(|k| covered.contains(k))
+}
+
+/// Column sets of `table` that others refer to and that are not its primary key; `true` = a foreign key says so.
+fn referred(pipeline: &Pipeline, table: usize) -> Vec<(Vec<usize>, bool)> {
+    let key = &pipeline.tables[table].key;
+    let same = |their: &[usize]| their.len() == key.len() && their.iter().all(|c| key.contains(c));
+    let mut out: Vec<(Vec<usize>, bool)> = Vec::new();
+    for foreign in pipeline.tables.iter().flat_map(|t| references(pipeline, t)) {
+        let wanted = (foreign.their, foreign.declared);
+        if foreign.table == table && !same(&wanted.0) && !out.contains(&wanted) {
+            out.push(wanted);
+        }
+    }
+    out
+}
+
+fn create_table(table: &TableDdl, pipeline: &Pipeline) -> String {
+    let declared = table.references.iter().filter(|f| f.declared).map(|f| {
+        let target = &pipeline.tables[f.table];
+        let their: Vec<String> = f.their.iter().map(|&c| quoted(&target.columns[c].name)).collect();
+        format!(
+            "FOREIGN KEY ({}) REFERENCES {} ({})",
+            table.list(&f.columns),
+            quoted(&target.name),
+            their.join(", ")
+        )
+    });
+    declare(table, declared.collect())
+}
+
+fn declare(table: &TableDdl, foreign: Vec<String>) -> String {
+    let mut lines: Vec<String> =
+        table.columns.iter().map(|c| format!("{} {}", quoted(&c.name), sql_type(&c.kind))).collect();
+    if !table.key.is_empty() {
+        lines.push(format!("PRIMARY KEY ({})", table.list(&table.key)));
+    }
+    lines.extend(foreign);
+    format!("CREATE TABLE {} (\n  {}\n)", quoted(&table.name), lines.join(",\n  "))
+}
+
+/// Unique ones for what foreign keys point at, plain ones for our references, other references to us and, if the
+/// key does not begin with it, the owner. A plain index that the primary key or another one gives is left out.
+fn indexes(table: &TableDdl, referred: Vec<(Vec<usize>, bool)>) -> Vec<Object> {
+    let mut done: Vec<Vec<usize>> = vec![table.key.clone()];
+    let mut out = Vec::new();
+    let (unique, plain): (Vec<_>, Vec<_>) = referred.into_iter().partition(|(_, declared)| *declared);
+    for (columns, _) in unique {
+        out.push(index(table, "CREATE UNIQUE INDEX", &columns));
+        done.push(columns);
+    }
+    let ours = table.references.iter().map(|f| f.columns.clone());
+    let theirs = plain.into_iter().map(|(columns, _)| columns);
+    for columns in ours.chain(theirs).chain([table.owner.clone()]) {
+        if !columns.is_empty() && !done.iter().any(|d| d.starts_with(&columns)) {
+            out.push(index(table, "CREATE INDEX", &columns));
+            done.push(columns);
+        }
+    }
+    out
+}
+
+fn index(table: &TableDdl, create: &str, columns: &[usize]) -> Object {
+    let names: Vec<&str> = columns.iter().map(|&c| table.columns[c].name.as_str()).collect();
+    let name = format!("{}.{}", table.name, names.join("."));
+    let sql = format!("{create} {} ON {} ({})", quoted(&name), quoted(&table.name), table.list(columns));
+    Object { name, sql }
+}
+
+impl TableDdl {
+    /// Quoted column names, with commas between them.
+    pub fn list(&self, columns: &[usize]) -> String {
+        let names: Vec<String> = columns.iter().map(|&c| quoted(&self.columns[c].name)).collect();
+        names.join(", ")
+    }
+
+    pub fn all_columns(&self) -> String {
+        self.list(&(0..self.columns.len()).collect::<Vec<_>>())
+    }
+}
+
+/// An identifier in SQL, whatever it contains.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,1 @@
+//! A small pipeline and its rows for the mirror's tests.

@@ -1,0 +1,2 @@
+//! What `query` answers, how it writes it, and what it refuses.
+use super::*;

@@ -1,0 +1,338 @@
+//! Changing the mirror: a batch applied, everything rebuilt, or the owners that changed caught up with.
+//!
+//! Each is one transaction that ends by storing the batch id.
+
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, TransactionBehavior, params_from_iter};
+
+use super::bind::{Column, bind_row, columns, text_of};
+use super::ddl::{Ddl, STATE, TableDdl, quoted};
+use super::fault::{Fault, damage, named, reason};
+use super::{CatchUp, Change, Changed, Mirror, Outcome, TableRef};
+use crate::batch::KeyPart;
+use crate::error::{Error, Result};
+use crate::key::OwnerHash;
+
+/// A log beyond this is cut back as soon as no reader needs it.
+const LOG_BYTES: u64 = 64 << 20;
+
+/// Rows of one `INSERT`: saves steps; more gains nothing (measured) and makes the statement long.
+const ROWS_AT_ONCE: usize = 16;
+
+/// SQLite's default bound on parameters of a statement.
+const PARAMETERS: usize = 32_766;
+
+impl Mirror {
+    /// Applies one committed batch.
+    ///
+    /// # Errors
+    /// `Busy` if another program writes to the file; `Io` (a full disk); `Bug` for rows that do not fit the
+    /// tables or a mirror that was never filled. Nothing has changed then.
+    pub fn apply(&mut self, batch_id: u64, changes: &[Change<'_>]) -> Result<Outcome> {
+        self.transact(batch_id, false, |conn, ddl| {
+            for change in changes {
+                let table = ddl.find(change.table)?;
+                if change.replaced {
+                    delete_owners(conn, table, change.rows)?;
+                }
+                delete_emptied(conn, table, change.emptied)?;
+                if let Some(rows) = change.rows {
+                    insert(conn, table, &quoted(&table.name), rows, !change.replaced)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Replaces everything by the full contents of the tables as of `batch_id`; a table that is not among them
+    /// becomes empty. Readers see the old contents until it is done.
+    ///
+    /// # Errors
+    /// As [`Mirror::apply`], what the iterators say, and `Corrupt` if two rows of a table have one key.
+    pub fn rebuild<'t, R>(
+        &mut self,
+        batch_id: u64,
+        tables: impl IntoIterator<Item = (TableRef<'t>, R)>,
+    ) -> Result<Outcome>
+    where
+        R: IntoIterator<Item = Result<RecordBatch>>,
+    {
+        let outcome = self.transact(batch_id, true, |conn, ddl| {
+            empty(conn, ddl)?;
+            for (table, rows) in tables {
+                fill(conn, ddl.find(table)?, rows)?;
+            }
+            for index in ddl.tables.iter().flat_map(|t| &t.indexes) {
+                conn.execute(&index.sql, [])?;
+            }
+            Ok(())
+        })?;
+        self.cut_log(Duration::from_secs(1))?;
+        Ok(outcome)
+    }
+
+    /// Brings a mirror that is behind level: of each table, the rows whose owner changed are replaced by `rows`,
+    /// which must hold the changed owners' rows and no others.
+    ///
+    /// # Errors
+    /// As [`Mirror::apply`], and what the iterators say.
+    pub fn catch_up<'t>(
+        &mut self,
+        batch_id: u64,
+        tables: impl IntoIterator<Item = CatchUp<'t>>,
+    ) -> Result<Outcome> {
+        self.transact(batch_id, false, |conn, ddl| {
+            for part in tables {
+                let table = ddl.find(part.table)?;
+                match part.changed {
+                    Changed::Owners(changed) => delete_changed(conn, table, changed)?,
+                    Changed::All => delete_all(conn, table)?,
+                }
+                for rows in part.rows {
+                    insert(conn, table, &quoted(&table.name), &rows?, false)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `work` and stores the batch id, in one transaction. `whole` = the work replaces everything, so it may
+    /// start from any state.
+    fn transact(
+        &mut self,
+        batch_id: u64,
+        whole: bool,
+        work: impl FnOnce(&Connection, &Ddl) -> Result<(), Fault>,
+    ) -> Result<Outcome> {
+        if !self.present() {
+            return Ok(self.lost("or its log was deleted, moved or replaced"));
+        }
+        let done = within(self.conn.as_mut(), &self.ddl, batch_id, whole, work);
+        match done {
+            Ok(outcome) => {
+                if self.log_bytes() > LOG_BYTES {
+                    self.cut_log(Duration::from_millis(50))?;
+                }
+                Ok(outcome)
+            }
+            Err(Fault::Sql(e)) if whole && constraint(&e) => Err(two_rows(&e)),
+            Err(Fault::Sql(e)) if damage(&e) => {
+                self.damaged = true;
+                Ok(self.lost(&format!("is damaged ({})", reason(&e))))
+            }
+            Err(Fault::Sql(e)) => Err(named(&self.path, "writing to", e)),
+            Err(Fault::Ours(e)) => Err(e),
+        }
+    }
+
+    fn lost(&mut self, how: &str) -> Outcome {
+        // The database is in its place, so it is its log that is gone, and with it what was not checkpointed.
+        self.damaged |= super::open::file_identity(&self.path) == self.files.database;
+        Outcome::Lost(format!("the mirror {} {how}", self.path.display()))
+    }
+
+    /// Brings the log into the database and cuts it to nothing, unless a reader needs it for longer than `wait`.
+    fn cut_log(&mut self, wait: Duration) -> Result<()> {
+        let conn = self.connection()?;
+        let cut = conn.busy_timeout(wait).and_then(|()| {
+            let cut = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            conn.busy_timeout(super::open::PATIENCE)?;
+            cut
+        });
+        match cut {
+            // The batch is in: whatever is wrong with the file is met, and named, by the next one.
+            Err(e) if damage(&e) => Ok(()),
+            Err(e) => match named(&self.path, "checkpointing", e) {
+                Error::Busy(_) => Ok(()),
+                e => Err(e),
+            },
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn within(
+    conn: Option<&mut Connection>,
+    ddl: &Ddl,
+    batch_id: u64,
+    whole: bool,
+    work: impl FnOnce(&Connection, &Ddl) -> Result<(), Fault>,
+) -> Result<Outcome, Fault> {
+    let conn = conn.ok_or_else(|| Error::Bug("the mirror is used after it failed to open".into()))?;
+    let id = i64::try_from(batch_id).map_err(|_| Error::Bug(format!("batch id {batch_id}")))?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let select = format!("SELECT batch_id FROM {}", quoted(STATE));
+    let stored: Option<i64> = tx.prepare_cached(&select)?.query_row([], |r| r.get(0))?;
+    match stored {
+        None if !whole => return Err(Error::Bug("the mirror was never filled: rebuild first".into()).into()),
+        Some(stored) if !whole && stored >= id => return Ok(Outcome::Already),
+        _ => {}
+    }
+    work(&tx, ddl)?;
+    tx.prepare_cached(&format!("UPDATE {} SET batch_id = ?", quoted(STATE)))?.execute([id])?;
+    tx.commit()?;
+    Ok(Outcome::Done)
+}
+
+fn constraint(e: &rusqlite::Error) -> bool {
+    e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+}
+
+fn two_rows(e: &rusqlite::Error) -> Error {
+    Error::Corrupt(format!("a table has two rows with one key ({}): run `millrace verify`", reason(e)))
+}
+
+// ------------------------------------------------------------------------------------------------- deleting
+
+fn delete_statement(table: &TableDdl) -> String {
+    let equal: Vec<String> =
+        table.owner.iter().map(|&c| format!("{} = ?", quoted(&table.columns[c].name))).collect();
+    format!("DELETE FROM {} WHERE {}", quoted(&table.name), equal.join(" AND "))
+}
+
+/// Deletes what the owners of `rows` had. Rows of one owner stand together, so each owner is deleted once; one
+/// that did come again would be deleted again before anything is inserted, which does no harm.
+fn delete_owners(conn: &Connection, table: &TableDdl, rows: Option<&RecordBatch>) -> Result<(), Fault> {
+    let Some(rows) = rows.filter(|_| !table.owner.is_empty()) else { return Ok(()) };
+    let all = columns(table, rows)?;
+    let owner: Vec<&Column<'_>> = table.owner.iter().filter_map(|&c| all.get(c)).collect();
+    let mut delete = conn.prepare_cached(&delete_statement(table))?;
+    let mut scratch = String::new();
+    for row in 0..rows.num_rows() {
+        if row == 0 || !same_owner(&owner, row - 1, row) {
+            bind_row(&mut delete, 1, owner.iter().copied(), row, &mut scratch)?;
+            delete.raw_execute()?;
+        }
+    }
+    Ok(())
+}
+
+fn same_owner(owner: &[&Column<'_>], a: usize, b: usize) -> bool {
+    let (mut x, mut y) = (String::new(), String::new());
+    owner.iter().all(|c| c.value(a, &mut x) == c.value(b, &mut y))
+}
+
+fn delete_emptied(conn: &Connection, table: &TableDdl, emptied: &[Vec<KeyPart>]) -> Result<(), Fault> {
+    if emptied.is_empty() {
+        return Ok(());
+    }
+    let mut delete = conn.prepare_cached(&delete_statement(table))?;
+    for key in emptied {
+        if key.len() != table.owner.len() {
+            return Err(Error::Bug(format!("`{}` is told of an emptied key {key:?}", table.name)).into());
+        }
+        delete.execute(params_from_iter(key.iter().map(|part| match part {
+            KeyPart::Text(t) => ValueRef::Text(t.as_bytes()),
+            KeyPart::Int(i) => ValueRef::Integer(*i),
+        }).map(ToSqlOutput::Borrowed)))?;
+    }
+    Ok(())
+}
+
+/// Deletes the rows whose owner's hash says yes. The scan runs over the primary key's index alone, and what it
+/// keeps is eight bytes a row.
+fn delete_changed(conn: &Connection, table: &TableDdl, changed: &dyn Fn(u128) -> bool) -> Result<(), Fault> {
+    if table.owner.is_empty() {
+        return Err(Error::Bug(format!("`{}` has no owner to catch up by", table.name)).into());
+    }
+    let (name, rowid) = (quoted(&table.name), rowid(table)?);
+    let mut scan = conn.prepare(&format!("SELECT {rowid}, {} FROM {name}", table.list(&table.owner)))?;
+    let mut rows = scan.query([])?;
+    let mut gone: Vec<i64> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut hash = OwnerHash::new();
+        for part in 1..=table.owner.len() {
+            hash.part(text_of(row.get_ref(part)?).unwrap_or_default().as_bytes());
+        }
+        if changed(hash.finish()) {
+            gone.push(row.get(0)?);
+        }
+    }
+    let mut delete = conn.prepare(&format!("DELETE FROM {name} WHERE {rowid} = ?"))?;
+    for id in gone {
+        delete.execute([id])?;
+    }
+    Ok(())
+}
+
+/// A name of SQLite's own row number that no column of the table hides.
+fn rowid(table: &TableDdl) -> Result<&'static str> {
+    let free = |name: &&str| !table.columns.iter().any(|c| c.name.eq_ignore_ascii_case(name));
+    let found = ["_rowid_", "rowid", "oid"].into_iter().find(free);
+    found.ok_or_else(|| Error::Bug(format!("`{}` has columns rowid, _rowid_ and oid", table.name)))
+}
+
+fn delete_all(conn: &Connection, table: &TableDdl) -> Result<(), Fault> {
+    conn.execute(&format!("DELETE FROM {}", quoted(&table.name)), [])?;
+    Ok(())
+}
+
+/// Indexes go first and come back last: building one over sorted rows costs a fraction of keeping it up.
+fn empty(conn: &Connection, ddl: &Ddl) -> Result<(), Fault> {
+    for table in &ddl.tables {
+        for index in &table.indexes {
+            conn.execute(&format!("DROP INDEX IF EXISTS {}", quoted(&index.name)), [])?;
+        }
+        delete_all(conn, table)?;
+    }
+    Ok(())
+}
+
+// ------------------------------------------------------------------------------------------------ inserting
+
+/// Fills an empty table in the order of its key. Rows in the order of their arrival would touch the key's index
+/// all over: with ten million of them every page is written many times, and each time again to the log. So they
+/// go through a temporary table, which is not logged, and SQLite's external sort.
+fn fill(
+    conn: &Connection,
+    table: &TableDdl,
+    rows: impl IntoIterator<Item = Result<RecordBatch>>,
+) -> Result<(), Fault> {
+    const STAGE: &str = "temp.\"millrace_stage\"";
+    let (name, all) = (quoted(&table.name), table.all_columns());
+    conn.execute(&format!("CREATE TABLE {STAGE} AS SELECT * FROM {name} WHERE 0"), [])?;
+    for batch in rows {
+        insert(conn, table, STAGE, &batch?, false)?;
+    }
+    let order = if table.key.is_empty() { String::new() } else { format!(" ORDER BY {}", table.list(&table.key)) };
+    conn.execute(&format!("INSERT INTO {name} ({all}) SELECT {all} FROM {STAGE}{order}"), [])?;
+    conn.execute(&format!("DROP TABLE {STAGE}"), [])?;
+    Ok(())
+}
+
+/// Inserts rows into `into`, a quoted name; `replace` = a row takes the place of the one with its key.
+fn insert(
+    conn: &Connection,
+    table: &TableDdl,
+    into: &str,
+    rows: &RecordBatch,
+    replace: bool,
+) -> Result<(), Fault> {
+    let columns = columns(table, rows)?;
+    let width = columns.len().max(1);
+    let group = (PARAMETERS / width).clamp(1, ROWS_AT_ONCE);
+    let sql = |rows| insert_statement(table, into, rows, replace);
+    let (mut many, mut one) = (conn.prepare_cached(&sql(group))?, conn.prepare_cached(&sql(1))?);
+    let grouped = rows.num_rows() - rows.num_rows() % group;
+    let mut scratch = String::new();
+    for row in 0..grouped {
+        bind_row(&mut many, row % group * width + 1, &columns, row, &mut scratch)?;
+        if row % group == group - 1 {
+            many.raw_execute()?;
+        }
+    }
+    for row in grouped..rows.num_rows() {
+        bind_row(&mut one, 1, &columns, row, &mut scratch)?;
+        one.raw_execute()?;
+    }
+    Ok(())
+}
+
+fn insert_statement(table: &TableDdl, into: &str, rows: usize, replace: bool) -> String {
+    let verb = if replace { "INSERT OR REPLACE" } else { "INSERT" };
+    let row = format!("({})", vec!["?"; table.columns.len()].join(","));
+    format!("{verb} INTO {into} ({}) VALUES {}", table.all_columns(), vec![row.as_str(); rows].join(","))
+}
