@@ -57,7 +57,7 @@ pub struct Unread {
 }
 
 /// The part of a file that one batch decoded: one row of the ledger.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct FileRange {
     pub name: Arc<str>,
     pub fingerprint: Fingerprint,

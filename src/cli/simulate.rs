@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Global, Output, load_pipeline};
+use super::{Global, load_pipeline};
 use crate::error::{IoContext, Result};
-use crate::simulate::{Options, Shop, write_atomically};
+use crate::report::lines::count;
+use crate::simulate::{Compression, Options, Output, Shop, Writer};
 
 /// Write realistic order events into the source folder, at a rate or many at once.
 ///
@@ -49,16 +50,23 @@ pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
         None => load_pipeline(global)?.source.path.clone(),
     };
     std::fs::create_dir_all(&folder).at("making", &folder)?;
-    let options = Options { share_bad: args.bad.clamp(0.0, 1.0), pretty: !args.ndjson, ..Options::default() };
+    let output = if args.ndjson {
+        Output::Ndjson { events_per_file: usize::MAX, compression: Compression::None }
+    } else {
+        Output::Files { pretty: true }
+    };
+    let options = Options { share_bad: args.bad.clamp(0.0, 1.0), pretty: output.pretty(), ..Options::default() };
     let mut shop = Shop::new(args.seed, options);
-    let out = Output::new(global.json);
-    let written = if args.ndjson { one_file(&mut shop, &args, &folder)? } else { files(&mut shop, &args, &folder)? };
-    out.say(&format!("{written} events written into {}", folder.display()));
-    out.object("simulated", &serde_json::json!({ "events": written }));
+    let mut writer = Writer::new(&folder, output, "sim");
+    let written = write(&mut shop, &mut writer, &args)?;
+    let files = writer.finish()?;
+    let out = super::Output::new(global.json);
+    out.say(&format!("{} written into {} ({})", count(written, "event"), folder.display(), count(files as u64, "file")));
+    out.object("simulated", &serde_json::json!({ "events": written, "files": files }));
     Ok(0)
 }
 
-fn files(shop: &mut Shop, args: &SimulateArgs, folder: &std::path::Path) -> Result<u64> {
+fn write(shop: &mut Shop, writer: &mut Writer, args: &SimulateArgs) -> Result<u64> {
     let begin = Instant::now();
     let mut written = 0;
     while args.events.is_none_or(|n| written < n) {
@@ -67,22 +75,8 @@ fn files(shop: &mut Shop, args: &SimulateArgs, folder: &std::path::Path) -> Resu
             let due = Duration::from_secs_f64(written as f64 / rate);
             std::thread::sleep(due.saturating_sub(begin.elapsed()));
         }
-        write_atomically(folder, &format!("sim-{}-{}", args.seed, event.name), &event.text)?;
+        writer.write(&event)?;
         written += 1;
     }
-    Ok(written)
-}
-
-fn one_file(shop: &mut Shop, args: &SimulateArgs, folder: &std::path::Path) -> Result<u64> {
-    let wanted = args.events.unwrap_or(0);
-    let mut text = Vec::new();
-    let mut written = 0;
-    while written < wanted {
-        let Some(event) = shop.next_event() else { break };
-        text.extend_from_slice(&event.text);
-        text.push(b'\n');
-        written += 1;
-    }
-    write_atomically(folder, &format!("sim-{}-{wanted}.ndjson", args.seed), &text)?;
     Ok(written)
 }

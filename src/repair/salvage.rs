@@ -81,7 +81,7 @@ impl Salvage {
                 unknown.push(format!("the rows of {} ({why}); see {}", table.name, aside.display()));
                 RecordBatch::new_empty(origin::with_origin(&table.schema(), &pipeline.event))
             });
-            let rows = owned_rows(&rows, table.owner_columns(), table.columns.len(), &mut sources)?;
+            let rows = owned_rows(&rows, table, pipeline.event.sequence.len(), &mut sources)?;
             let mut plan =
                 merge::plan(&session.root.states[at].index, rows, crate::root::file_id(batch)?, Counts::default())?;
             if let Some(append) = &mut plan.append {
@@ -172,15 +172,17 @@ impl Sources {
     }
 }
 
-/// Groups saved rows by owner, the newest statement of a key first where a foreign writer doubled it.
+/// Groups saved rows by owner. Where a foreign writer left an owner's rows of two events, the newer ones stay; of
+/// two rows with one key, the last.
 fn owned_rows(
     rows: &RecordBatch,
-    owner: &[usize],
-    columns: usize,
+    table: &crate::pipeline::model::Table,
+    parts: usize,
     sources: &mut Sources,
 ) -> Result<TableRows> {
-    let owners: Vec<ArrayRef> = owner.iter().map(|&c| rows.column(c).clone()).collect();
-    let mut grouped: HashMap<u128, Vec<u32>> = HashMap::new();
+    let pick = |columns: &[usize]| columns.iter().map(|&c| rows.column(c).clone()).collect::<Vec<ArrayRef>>();
+    let (owners, keys) = (pick(table.owner_columns()), pick(&table.key));
+    let mut grouped: HashMap<u128, Vec<usize>> = HashMap::new();
     let mut order = Vec::new();
     for row in 0..rows.num_rows() {
         let hash = owner_of(&owners, row);
@@ -188,40 +190,40 @@ fn owned_rows(
         if group.is_empty() {
             order.push(hash);
         }
-        group.push(row as u32);
+        group.push(row);
     }
     let names = rows.column_by_name(origin::FILE).and_then(|c| c.as_string_opt::<i32>());
-    let mut indices: Vec<u32> = Vec::new();
-    let mut out = Vec::new();
+    let (mut indices, mut out): (Vec<u32>, Vec<OwnerRows>) = Default::default();
     for hash in order {
         let group = &grouped[&hash];
-        let newest = group.iter().map(|r| sequence(rows, *r as usize)).max().unwrap_or_default();
-        let mut kept: Vec<u32> = group.iter().copied().filter(|r| sequence(rows, *r as usize) == newest).collect();
-        if owner.len() == columns.min(owner.len()) && is_key(owner, rows, &kept) {
-            kept.truncate(1);
-        }
-        let file = names.map_or("", |n| n.value(kept[0] as usize)).to_owned();
+        let newest = group.iter().map(|r| sequence(rows, *r, parts)).max().unwrap_or_default();
+        let mut seen = HashSet::new();
+        let mut kept: Vec<usize> = group.iter().copied().filter(|r| sequence(rows, *r, parts) == newest).collect();
+        kept.reverse();
+        kept.retain(|r| seen.insert(owner_of(&keys, *r)));
+        kept.reverse();
+        let file = kept.first().and_then(|r| names.map(|n| n.value(*r))).unwrap_or_default();
         out.push(OwnerRows {
             owner: hash,
             order: EventOrder { sequence: newest, hash: 0 },
-            file: sources.of(&file),
+            file: sources.of(file),
+            // No event has this content hash, so the first event that says the same writes it once more.
             content: 0,
             first: indices.len() as u32,
             count: kept.len() as u32,
             key: Vec::new(),
         });
-        indices.extend(kept);
+        indices.extend(kept.into_iter().map(|r| r as u32));
     }
-    let user = rows.project(&(0..columns).collect::<Vec<_>>()).map_err(|e| Error::Bug(e.to_string()))?;
-    let rows = take_record_batch(&user, &UInt32Array::from(indices)).map_err(|e| Error::Bug(e.to_string()))?;
+    let user: Vec<usize> = (0..table.columns.len()).collect();
+    let rows = rows
+        .project(&user)
+        .and_then(|user| take_record_batch(&user, &UInt32Array::from(indices)))
+        .map_err(|e| Error::Bug(format!("saving rows: {e}")))?;
     Ok(TableRows { rows, owners: out })
 }
 
-fn is_key(_owner: &[usize], _rows: &RecordBatch, _kept: &[u32]) -> bool {
-    false
-}
-
-fn sequence(rows: &RecordBatch, row: usize) -> [i64; 2] {
+fn sequence(rows: &RecordBatch, row: usize, parts: usize) -> [i64; 2] {
     let part = |name: &str| {
         let column = rows.column_by_name(name)?;
         if column.is_null(row) {
@@ -232,5 +234,6 @@ fn sequence(rows: &RecordBatch, row: usize) -> [i64; 2] {
             _ => Some(column.as_primitive_opt::<Int64Type>()?.value(row)),
         }
     };
-    [part(origin::SEQUENCE).unwrap_or(i64::MIN), part(origin::VERSION).unwrap_or(i64::MIN)]
+    let second = if parts < 2 { 0 } else { part(origin::VERSION).unwrap_or(i64::MIN) };
+    [part(origin::SEQUENCE).unwrap_or(i64::MIN), second]
 }

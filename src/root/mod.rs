@@ -209,6 +209,11 @@ impl Root {
     }
 }
 
+/// Takes the lock of a root that is not to be opened.
+pub fn take_lock(paths: &Paths) -> Result<Lock> {
+    lock::take(&paths.own.join("lock"))
+}
+
 /// The application that a commit's `txn` names.
 pub fn app_id(pipeline: &str) -> String {
     format!("millrace/{pipeline}")

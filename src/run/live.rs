@@ -78,3 +78,17 @@ pub trait Observer {
     /// Everything that was there is in the tables; from here on, batches are live.
     fn caught_up(&mut self, so_far: &Ended);
 }
+
+/// Tells nobody.
+#[derive(Debug, Default)]
+pub struct Quiet;
+
+impl Observer for Quiet {
+    fn found(&mut self, _: &Found) {}
+    fn batch(&mut self, _: &BatchReport, _: u64) {}
+    fn unread(&mut self, _: &[Unread]) {}
+    fn note(&mut self, line: &str) {
+        tracing::warn!("{line}");
+    }
+    fn caught_up(&mut self, _: &Ended) {}
+}

@@ -8,7 +8,7 @@ mod step;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::batch::FileRange;
+use crate::batch::{FileRange, Plan};
 use crate::checkpoint::{Checkpoint, SledCheckpoint};
 use crate::clock::Clock;
 use crate::commit::Paths;
@@ -19,7 +19,7 @@ use crate::pipeline::model::Pipeline;
 use crate::root::Root;
 use crate::tables::Disk;
 
-pub use live::{Ended, Observer, Options, Stop, run};
+pub use live::{Ended, Found, Observer, Options, Quiet, Stop, run};
 pub use step::Intake;
 
 /// Where everything of a root lies.
@@ -86,6 +86,18 @@ impl Session {
             if let Some(mirror) = &mut self.mirror {
                 self.notes.extend(mirror.pass(&self.root));
             }
+        }
+        Ok(())
+    }
+
+    /// Commits saved rows into a fresh root, with the ledger rows that belong to them.
+    pub fn seed(&mut self, plans: &[Plan], files: &[FileRange], batch: u64, now: i64) -> Result<()> {
+        let ledger = crate::system::files_rows(files, batch, now)?;
+        self.root.commit_batch(plans, ledger.clone())?;
+        self.ledger.apply(batch, files);
+        self.keep_checkpoint(batch, files);
+        if let Some(mirror) = &mut self.mirror {
+            self.notes.extend(mirror.apply(&self.root, plans, &ledger));
         }
         Ok(())
     }

@@ -231,6 +231,16 @@ fn num_records(stats: &str) -> Option<u64> {
     serde_json::from_str::<Value>(stats).ok()?.get("numRecords")?.as_u64()
 }
 
+/// Every live file of an opened table, whoever wrote it.
+pub fn live_files(opened: &Opened) -> Vec<LiveFile> {
+    let live = |(action, deleted): &(FileAction, RoaringTreemap)| LiveFile {
+        action: action.clone(),
+        rows: num_records(&action.stats).unwrap_or(0),
+        deleted: deleted.clone(),
+    };
+    opened.files.iter().map(live).collect()
+}
+
 /// The bytes of version 0: an empty table.
 pub fn create_bytes(def: &TableDef, id: &str, properties: &[(&str, String)], now_ms: i64) -> String {
     log::to_bytes(&[

@@ -42,13 +42,19 @@ pub struct Orphans {
 
 /// Compares everything. `database` is the mirror's file; where there is none, it is not missed.
 pub fn verify(root: &Root, database: &Path) -> Result<Findings> {
+    let mut findings = tables_only(root)?;
+    if database.exists() {
+        mirror::compare(root, database, &mut findings)?;
+    }
+    Ok(findings)
+}
+
+/// Compares tables, logs, key indexes and the ledger, without the mirror.
+pub fn tables_only(root: &Root) -> Result<Findings> {
     let mut findings = Findings { batch: root.record.batch, ..Findings::default() };
     for at in 0..root.states.len() {
         tables::table(root, at, &mut findings)?;
     }
     tables::ledger(root, &mut findings)?;
-    if database.exists() {
-        mirror::compare(root, database, &mut findings)?;
-    }
     Ok(findings)
 }
