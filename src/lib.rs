@@ -1,6 +1,7 @@
 //! Millrace: nested JSON event files in, a live star schema out.
 
 pub mod batch;
+pub mod cell;
 pub mod cli;
 pub mod clock;
 pub mod commit;
@@ -16,3 +17,4 @@ pub mod report;
 pub mod simulate;
 pub mod stage;
 pub mod tables;
+pub mod text;
