@@ -2,8 +2,11 @@
 //!
 //! Both are frozen by a fixture: they must be the same on every run and machine, for ever.
 
+use arrow::array::ArrayRef;
 use sha2::{Digest, Sha256};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use crate::cell::Cell;
 
 /// Names an owner in the key index: xxh3-128 over the parts as text, each `<byte length>:<bytes>`.
 #[derive(Default)]
@@ -23,6 +26,32 @@ impl OwnerHash {
     pub fn finish(&self) -> u128 {
         self.0.digest128()
     }
+}
+
+/// Appends a part as [`OwnerHash`] takes it: quicker than the hash's own state where keys are short and many.
+pub fn write_part(parts: &mut Vec<u8>, text: &[u8]) {
+    parts.extend_from_slice(decimal(text.len(), &mut [0; 20]));
+    parts.push(b':');
+    parts.extend_from_slice(text);
+}
+
+/// What [`OwnerHash`] gives for parts collected by [`write_part`].
+pub fn parts_hash(parts: &[u8]) -> u128 {
+    xxh3_128(parts)
+}
+
+/// The owner that a stored row belongs to: `columns` are those of [`Table::owner_columns`], in that order. A null
+/// among them, which no table has, is left out.
+///
+/// [`Table::owner_columns`]: crate::pipeline::model::Table::owner_columns
+pub fn owner_of(columns: &[ArrayRef], row: usize) -> u128 {
+    let (mut parts, mut buf) = (Vec::new(), Vec::new());
+    for column in columns {
+        if let Some(text) = Cell::read(column, row).text(&mut buf) {
+            write_part(&mut parts, text);
+        }
+    }
+    parts_hash(&parts)
 }
 
 /// The stored hash of natural parts: the first 16 bytes of SHA-256, lower-case hex, over the parts as text, each
@@ -98,6 +127,10 @@ mod tests {
         o.part(b"ORD1");
         o.part(b"");
         assert_eq!(o.finish(), xxhash_rust::xxh3::xxh3_128(b"4:ORD10:"));
+        let mut parts = Vec::new();
+        write_part(&mut parts, b"ORD1");
+        write_part(&mut parts, b"");
+        assert_eq!(parts_hash(&parts), o.finish());
         let mut none = StoredHash::new();
         none.part(None);
         assert_eq!(none.finish(), None);

@@ -1,6 +1,7 @@
 //! Millrace: nested JSON event files in, a live star schema out.
 
 pub mod batch;
+pub mod cell;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

@@ -1,0 +1,218 @@
+//! The pipeline as flatten runs it: which columns to compute, check or skip, once an event or once a row.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use super::mask::MaskTree;
+use crate::pipeline::model::{
+    Base, Column, ColumnSource, Event, Mask, Part, Path, Pipeline, Step, Table, Type,
+};
+
+/// Flattens events by one pipeline. Made once; shared by threads.
+#[derive(Debug)]
+pub struct Flattener {
+    pub(super) key: Vec<PartPlan>,
+    pub(super) sequence: Vec<PartPlan>,
+    pub(super) tables: Vec<TablePlan>,
+    pub(super) masks: MaskTree,
+}
+
+/// A part of the event's key or sequence.
+#[derive(Debug)]
+pub(super) struct PartPlan {
+    pub steps: Vec<Step>,
+    pub kind: Type,
+    pub optional: bool,
+    pub text: Arc<str>,
+    /// Some column masks this value: messages must not show it.
+    pub hidden: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct TablePlan {
+    pub name: String,
+    /// Owned tables: the columns that hold the event's key, part by part.
+    pub owner: Option<Vec<usize>>,
+    pub key: Vec<usize>,
+    pub levels: Vec<Vec<Step>>,
+    pub each_text: String,
+    pub columns: Vec<ColumnPlan>,
+    pub schema: SchemaRef,
+    /// What a row's key is computed from, the key itself included.
+    pub needed: Split,
+    /// Path columns besides those: only whether they fit matters until the row is built.
+    pub checked: Split,
+    pub all: Split,
+}
+
+/// Columns in the order they are computed in. Those of the event are the same in all its rows.
+#[derive(Debug, Default)]
+pub(super) struct Split {
+    pub event: Vec<usize>,
+    pub row: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct ColumnPlan {
+    pub name: String,
+    pub source: Source,
+    pub mask: Option<Mask>,
+    pub null_on_error: bool,
+    pub hidden: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    Path { base: Base, steps: Vec<Step>, kind: Type, text: Arc<str> },
+    Hash(Vec<usize>),
+    Lookup(LookupPlan),
+}
+
+#[derive(Debug)]
+pub(super) struct LookupPlan {
+    pub table: usize,
+    /// Columns that must be equal, pair by pair.
+    pub ours: Vec<usize>,
+    pub theirs: Vec<usize>,
+    pub take: usize,
+    /// What `theirs` and `take` are computed from, in the other table.
+    pub needed: Split,
+}
+
+impl Flattener {
+    pub fn new(pipeline: &Pipeline) -> Self {
+        let masks = MaskTree::new(pipeline);
+        let part = |p: &Part| PartPlan::new(p, &masks);
+        let Event { key, sequence } = &pipeline.event;
+        Flattener {
+            key: key.iter().map(part).collect(),
+            sequence: sequence.iter().map(part).collect(),
+            tables: pipeline.tables.iter().map(|t| TablePlan::new(pipeline, t, &masks)).collect(),
+            masks,
+        }
+    }
+}
+
+impl PartPlan {
+    fn new(part: &Part, masks: &MaskTree) -> Self {
+        PartPlan {
+            steps: part.path.steps.clone(),
+            kind: part.kind,
+            optional: part.optional,
+            text: part.path.text.clone(),
+            hidden: masks.hides(&[], &part.path),
+        }
+    }
+}
+
+impl TablePlan {
+    fn new(pipeline: &Pipeline, table: &Table, masks: &MaskTree) -> Self {
+        let columns: Vec<ColumnPlan> =
+            table.columns.iter().map(|c| ColumnPlan::new(pipeline, table, c, masks)).collect();
+        let needed = closure(table, &table.key);
+        let is_path =
+            |c: &&usize| matches!(columns.get(**c), Some(ColumnPlan { source: Source::Path { .. }, .. }));
+        let checked = table.order.iter().filter(|c| !needed.contains(c)).filter(is_path).copied().collect();
+        TablePlan {
+            name: table.name.clone(),
+            owner: table.kind.is_owned().then(|| table.owner_columns().to_vec()),
+            key: table.key.clone(),
+            levels: table.each.iter().map(|l| l.steps.clone()).collect(),
+            each_text: table.each_text.clone(),
+            schema: table.schema(),
+            needed: Split::new(table, needed),
+            checked: Split::new(table, checked),
+            all: Split::new(table, table.order.clone()),
+            columns,
+        }
+    }
+}
+
+impl TablePlan {
+    pub fn is_path(&self, column: usize) -> bool {
+        matches!(self.columns.get(column), Some(ColumnPlan { source: Source::Path { .. }, .. }))
+    }
+}
+
+impl ColumnPlan {
+    fn new(pipeline: &Pipeline, table: &Table, column: &Column, masks: &MaskTree) -> Self {
+        let source = match &column.source {
+            ColumnSource::Path { path, kind } => Source::Path {
+                base: base(table.each.len(), path),
+                steps: path.steps.clone(),
+                kind: *kind,
+                text: path.text.clone(),
+            },
+            ColumnSource::Hash(parts) => Source::Hash(parts.clone()),
+            ColumnSource::Lookup(lookup) => {
+                let (theirs, ours): (Vec<_>, Vec<_>) = lookup.matches.iter().copied().unzip();
+                let needed = pipeline.tables.get(lookup.table).map(|other| {
+                    let wanted: Vec<usize> = theirs.iter().copied().chain([lookup.take]).collect();
+                    Split::new(other, closure(other, &wanted))
+                });
+                let needed = needed.unwrap_or_default();
+                Source::Lookup(LookupPlan { table: lookup.table, ours, theirs, take: lookup.take, needed })
+            }
+        };
+        let hidden =
+            matches!(&column.source, ColumnSource::Path { path, .. } if masks.hides(&table.each, path));
+        ColumnPlan {
+            name: column.name.clone(),
+            source,
+            mask: column.mask,
+            null_on_error: column.null_on_error,
+            hidden,
+        }
+    }
+}
+
+impl Split {
+    fn new(table: &Table, columns: Vec<usize>) -> Self {
+        let (event, row) = columns.into_iter().partition(|c| of_event(table, *c));
+        Split { event, row }
+    }
+}
+
+/// Where a path really starts: `@` is the event where there is no level, `^` where there is only one.
+pub(super) fn base(levels: usize, path: &Path) -> Base {
+    match (path.base, levels) {
+        (Base::Event, _) | (_, 0) | (Base::Parent, 1) => Base::Event,
+        (base, _) => base,
+    }
+}
+
+fn inputs(table: &Table, column: usize) -> Vec<usize> {
+    match table.columns.get(column).map(|c| &c.source) {
+        Some(ColumnSource::Hash(parts)) => parts.clone(),
+        Some(ColumnSource::Lookup(lookup)) => lookup.matches.iter().map(|(_, ours)| *ours).collect(),
+        Some(ColumnSource::Path { .. }) | None => Vec::new(),
+    }
+}
+
+/// `wanted` and everything they are computed from, in the table's order.
+fn closure(table: &Table, wanted: &[usize]) -> Vec<usize> {
+    let mut marked = wanted.to_vec();
+    for column in table.order.iter().rev() {
+        if marked.contains(column) {
+            marked.extend(inputs(table, *column));
+        }
+    }
+    table.order.iter().copied().filter(|c| marked.contains(c)).collect()
+}
+
+/// The column is the same in every row of an event.
+fn of_event(table: &Table, column: usize) -> bool {
+    // A column's inputs stand before it in the order, so walking the order once settles all.
+    let mut varying = Vec::new();
+    for c in &table.order {
+        let varies = match table.columns.get(*c).map(|c| &c.source) {
+            Some(ColumnSource::Path { path, .. }) => base(table.each.len(), path) != Base::Event,
+            _ => inputs(table, *c).iter().any(|i| varying.contains(i)),
+        };
+        if varies {
+            varying.push(*c);
+        }
+    }
+    !varying.contains(&column)
+}

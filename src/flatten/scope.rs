@@ -1,0 +1,233 @@
+//! Computes the columns of one table for the rows of one event at a time.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use super::plan::{ColumnPlan, Flattener, LookupPlan, Source, TablePlan};
+use super::rows::{Row, Rows, resolve_duplicates};
+use super::value::{Misfit, View};
+use crate::batch::ValueId;
+use crate::cell::Cell;
+use crate::key::{StoredHash, hex_into, parts_hash, write_part};
+use crate::pipeline::model::{Base, Mask};
+
+pub struct Scope<'f, 'c> {
+    flattener: &'f Flattener,
+    table: &'f TablePlan,
+    view: View<'c>,
+    root: ValueId,
+    /// By column; meaningful for those that were computed.
+    pub cells: Vec<Cell<'c>>,
+    /// By column: the value does not fit (the cell is null then), or an input of it does not.
+    pub misfits: Vec<bool>,
+    /// By column: what its lookup searches, made when first asked for.
+    indexes: Vec<Option<Index<'c>>>,
+    text: Vec<u8>,
+    parts: Vec<u8>,
+}
+
+impl<'f, 'c> Scope<'f, 'c> {
+    pub fn new(flattener: &'f Flattener, table: &'f TablePlan, view: View<'c>) -> Self {
+        let width = table.columns.len();
+        Scope {
+            flattener,
+            table,
+            view,
+            root: 0,
+            cells: vec![Cell::Null; width],
+            misfits: vec![false; width],
+            indexes: std::iter::repeat_with(|| None).take(width).collect(),
+            text: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Turns to another event and computes the columns that all its rows share. True if all fit.
+    pub fn begin(&mut self, view: View<'c>, root: ValueId, columns: &[usize]) -> bool {
+        self.view = view;
+        self.root = root;
+        self.indexes.iter_mut().for_each(|i| *i = None);
+        self.fill(columns, Row { element: root, parent: root })
+    }
+
+    /// Computes `columns`, in the order given. True if all fit.
+    pub fn fill(&mut self, columns: &[usize], row: Row) -> bool {
+        let mut clean = true;
+        for &c in columns {
+            let cell = self.compute(c, row);
+            clean &= cell.is_some();
+            self.misfits[c] = cell.is_none();
+            self.cells[c] = cell.unwrap_or(Cell::Null);
+        }
+        clean
+    }
+
+    /// Hash of the row's key, from columns that were computed; `None` if a part is null.
+    pub fn key(&mut self) -> Option<u128> {
+        let table = self.table;
+        self.hash_of(&table.key)
+    }
+
+    /// Of an event's rows those that remain once the ones without a key and earlier duplicates are gone: (hash of
+    /// the key, ordinal). The event's own columns were computed by `begin`.
+    pub fn survivors(&mut self, rows: &[Row]) -> Vec<(u128, u32)> {
+        let table = self.table;
+        let mut keys = Vec::with_capacity(rows.len());
+        for (ordinal, row) in (0..).zip(rows) {
+            self.fill(&table.needed.row, *row);
+            keys.extend(self.key().map(|key| (key, ordinal)));
+        }
+        resolve_duplicates(&mut keys);
+        keys
+    }
+
+    fn hash_of(&mut self, columns: &[usize]) -> Option<u128> {
+        self.parts.clear();
+        for &c in columns {
+            write_part(&mut self.parts, self.cells[c].text(&mut self.text)?);
+        }
+        Some(parts_hash(&self.parts))
+    }
+
+    /// `None` if the value, or one that it is made of, does not fit.
+    fn compute(&mut self, column: usize, row: Row) -> Option<Cell<'c>> {
+        let table = self.table;
+        let plan = table.columns.get(column)?;
+        match &plan.source {
+            Source::Path { .. } => self.path(plan, row),
+            Source::Hash(parts) => {
+                let cell = self.hash(parts);
+                let whole = !parts.iter().any(|p| self.misfits[*p]);
+                whole.then(|| mask(plan.mask, cell, &mut self.text))
+            }
+            Source::Lookup(lookup) => {
+                let cell = self.lookup(column, lookup);
+                let whole = !lookup.ours.iter().any(|p| self.misfits[*p]);
+                whole.then(|| mask(plan.mask, cell, &mut self.text))
+            }
+        }
+    }
+
+    fn path(&mut self, plan: &ColumnPlan, row: Row) -> Option<Cell<'c>> {
+        match fit(self.view, plan, self.root, row) {
+            Ok(cell) => Some(mask(plan.mask, cell, &mut self.text)),
+            Err(_) => plan.null_on_error.then_some(Cell::Null),
+        }
+    }
+
+    fn hash(&mut self, parts: &[usize]) -> Cell<'c> {
+        let mut hash = StoredHash::new();
+        for &p in parts {
+            hash.part(self.cells[p].text(&mut self.text));
+        }
+        hash.finish().map_or(Cell::Null, Cell::Hash)
+    }
+
+    fn lookup(&mut self, column: usize, lookup: &LookupPlan) -> Cell<'c> {
+        let Some(wanted) = self.hash_of(&lookup.ours) else {
+            return Cell::Null;
+        };
+        let (flattener, view, root) = (self.flattener, self.view, self.root);
+        let index = self.indexes[column].get_or_insert_with(|| Index::new(flattener, view, root, lookup));
+        index.find(wanted)
+    }
+}
+
+/// The value of a path column, before its mask.
+pub fn fit<'c>(view: View<'c>, plan: &ColumnPlan, root: ValueId, row: Row) -> Result<Cell<'c>, Misfit> {
+    let Source::Path { base, steps, kind, .. } = &plan.source else {
+        return Ok(Cell::Null);
+    };
+    let value = view.resolve(start(*base, root, row), steps)?;
+    value.map_or(Ok(Cell::Null), |v| view.fit(v, *kind))
+}
+
+/// Whether a path column fits: the bytes of text that it would take in the row.
+pub fn weigh(view: View<'_>, plan: &ColumnPlan, root: ValueId, row: Row) -> Result<u64, Misfit> {
+    let Source::Path { base, steps, kind, .. } = &plan.source else {
+        return Ok(0);
+    };
+    let value = view.resolve(start(*base, root, row), steps)?;
+    value.map_or(Ok(0), |v| view.weigh(v, *kind))
+}
+
+fn start(base: Base, root: ValueId, row: Row) -> ValueId {
+    match base {
+        Base::Event => root,
+        Base::Element => row.element,
+        Base::Parent => row.parent,
+    }
+}
+
+/// What is stored of a value. `buf` is room for its text.
+pub fn mask<'c>(mask: Option<Mask>, cell: Cell<'c>, buf: &mut Vec<u8>) -> Cell<'c> {
+    match mask {
+        None => cell,
+        Some(Mask::Drop) => Cell::Null,
+        Some(Mask::Redact) if !cell.is_null() => Cell::Text(Cow::Borrowed(b"***")),
+        Some(Mask::Redact) => Cell::Null,
+        Some(Mask::Sha256) => cell.text(buf).map_or(Cell::Null, |text| {
+            let mut hex = vec![0; 64];
+            hex_into(&Sha256::digest(text), &mut hex);
+            Cell::Text(Cow::Owned(hex))
+        }),
+    }
+}
+
+/// The rows of another table that a lookup searches: by hash of the matching columns, the first of each.
+struct Index<'c> {
+    found: Vec<(u128, usize)>,
+    taken: Vec<Cell<'c>>,
+}
+
+impl<'c> Index<'c> {
+    fn new(flattener: &Flattener, view: View<'c>, root: ValueId, lookup: &LookupPlan) -> Self {
+        let mut index = Index { found: Vec::new(), taken: Vec::new() };
+        let Some(table) = flattener.tables.get(lookup.table) else {
+            return index;
+        };
+        let mut scope = Scope::new(flattener, table, view);
+        let mut rows = Rows::default();
+        rows.find(view, table, root, |_| {});
+        scope.begin(view, root, &table.needed.event);
+        let kept = scope.survivors(&rows.rows);
+        scope.fill(&lookup.needed.event, Row { element: root, parent: root });
+        for (_, ordinal) in kept {
+            let Some(row) = rows.rows.get(ordinal as usize) else { continue };
+            scope.fill(&lookup.needed.row, *row);
+            if let Some(hash) = scope.hash_of(&lookup.theirs) {
+                index.found.push((hash, index.taken.len()));
+                index.taken.push(scope.cells[lookup.take].clone());
+            }
+        }
+        index.found.sort_unstable();
+        index.found.dedup_by_key(|(hash, _)| *hash);
+        index
+    }
+
+    fn find(&self, wanted: u128) -> Cell<'c> {
+        let at = self.found.binary_search_by_key(&wanted, |(hash, _)| *hash);
+        at.ok().and_then(|i| self.taken.get(self.found.get(i)?.1)).cloned().unwrap_or(Cell::Null)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_hide_the_canonical_text() {
+        let mut buf = Vec::new();
+        let money = || Cell::Decimal { unscaled: 15_000, scale: 4 };
+        let hex: String = Sha256::digest("1.5000").iter().map(|b| format!("{b:02x}")).collect();
+        let text = |t: &str| Cell::Text(Cow::Owned(t.as_bytes().to_vec()));
+        assert_eq!(mask(None, money(), &mut buf), money());
+        assert_eq!(mask(Some(Mask::Sha256), money(), &mut buf), text(&hex));
+        assert_eq!(mask(Some(Mask::Redact), money(), &mut buf), text("***"));
+        assert_eq!(mask(Some(Mask::Drop), money(), &mut buf), Cell::Null);
+        for m in [Mask::Sha256, Mask::Redact, Mask::Drop] {
+            assert_eq!(mask(Some(m), Cell::Null, &mut buf), Cell::Null);
+        }
+    }
+}
