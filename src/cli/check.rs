@@ -10,7 +10,7 @@ use super::{EXIT_UNCLEAN, Global, Output, load_pipeline};
 use crate::batch::Chunk;
 use crate::decode;
 use crate::error::{IoContext, Result};
-use crate::flatten;
+use crate::flatten::Flattener;
 use crate::merge::{self, KeyIndex};
 use crate::mirror;
 use crate::pipeline::model::Pipeline;
@@ -36,15 +36,16 @@ pub fn exec(global: &Global, args: CheckArgs) -> Result<u8> {
         describe(&pipeline, &out);
         return Ok(0);
     }
+    let flattener = Flattener::new(&pipeline);
     let mut chunks = Vec::new();
     let mut claims = vec![Vec::new(); pipeline.tables.len()];
     let mut bad = 0;
     for file in &args.files {
-        bad += take(&pipeline, file, &mut chunks, &mut claims, &out)?;
+        bad += take(&pipeline, &flattener, file, &mut chunks, &mut claims, &out)?;
     }
     for (at, table) in pipeline.tables.iter().enumerate() {
         let winners = merge::choose(&KeyIndex::default(), &claims[at]);
-        let rows = flatten::build(&pipeline, at, &chunks, &winners.claims)?;
+        let rows = flattener.build(at, &chunks, &winners.claims)?;
         show(&table.name, &rows.rows, &out)?;
     }
     Ok(if bad > 0 { EXIT_UNCLEAN } else { 0 })
@@ -77,6 +78,7 @@ fn describe(pipeline: &Pipeline, out: &Output) {
 /// Decodes and checks one file. Returns how much of it would be quarantined.
 fn take(
     pipeline: &Pipeline,
+    flattener: &Flattener,
     path: &Path,
     chunks: &mut Vec<Chunk>,
     claims: &mut [Vec<crate::batch::Claim>],
@@ -93,14 +95,11 @@ fn take(
             "element": position.element, "reason": reason }));
     };
     for chunk in range.chunks {
-        let checked = flatten::check(pipeline, &chunk);
+        let checked = flattener.check(&chunk, chunks.len() as u32);
         chunk.bad.iter().for_each(|b| tell(b.position, &b.reason));
         checked.bad.iter().for_each(|(_, b)| tell(b.position, &b.reason));
         for (all, more) in claims.iter_mut().zip(checked.claims.tables) {
-            all.extend(more.into_iter().map(|mut claim| {
-                claim.event.chunk = chunks.len() as u32;
-                claim
-            }));
+            all.extend(more);
         }
         chunks.push(chunk);
     }

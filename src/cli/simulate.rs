@@ -57,7 +57,7 @@ pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
     };
     let options = Options { share_bad: args.bad.clamp(0.0, 1.0), pretty: output.pretty(), ..Options::default() };
     let mut shop = Shop::new(args.seed, options);
-    let mut writer = Writer::new(&folder, output, "sim");
+    let mut writer = Writer::new(&folder, output, "sim")?;
     let written = write(&mut shop, &mut writer, &args)?;
     let files = writer.finish()?;
     let out = super::Output::new(global.json);

@@ -9,6 +9,7 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 
 use crate::batch::{Counts, EventOrder, FileRange, Fingerprint, OwnerRows, Plan, TableRows};
+use crate::cell::content_of;
 use crate::commit::Paths;
 use crate::error::{Error, Result};
 use crate::key::owner_of;
@@ -207,7 +208,6 @@ fn owned_rows(
             owner: hash,
             order: EventOrder { sequence: newest, hash: 0 },
             file: sources.of(file),
-            // No event has this content hash, so the first event that says the same writes it once more.
             content: 0,
             first: indices.len() as u32,
             count: kept.len() as u32,
@@ -220,6 +220,9 @@ fn owned_rows(
         .project(&user)
         .and_then(|user| take_record_batch(&user, &UInt32Array::from(indices)))
         .map_err(|e| Error::Bug(format!("saving rows: {e}")))?;
+    for owner in &mut out {
+        owner.content = content_of(rows.columns(), owner.first as usize, owner.count as usize);
+    }
     Ok(TableRows { rows, owners: out })
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::batch::{Bad, Chunk, Claims, Input, Unread};
 use crate::decode::{Guide, Range, Reader};
-use crate::flatten::{self, Checked};
+use crate::flatten::{Checked, Flattener};
 use crate::pipeline::model::Pipeline;
 use crate::system::Rejected;
 
@@ -17,8 +17,20 @@ use super::Intake;
 /// What stays the same from batch to batch.
 pub struct Worker<'p> {
     pub pipeline: &'p Pipeline,
+    pub flattener: &'p Flattener,
     pub guide: Guide,
     pub threads: usize,
+}
+
+/// Every file of a batch may give at least this much text at once.
+const SHARE: u64 = 1 << 20;
+
+/// What became of one file.
+struct Read {
+    at: usize,
+    part: std::io::Result<Part>,
+    /// The file holds more.
+    more: Option<Reader>,
 }
 
 /// One range with what the pipeline says about its documents.
@@ -28,8 +40,8 @@ struct Part {
 }
 
 impl<'p> Worker<'p> {
-    pub fn new(pipeline: &'p Pipeline, threads: usize) -> Self {
-        Worker { pipeline, guide: Guide::new(&pipeline.shape), threads: threads.max(1) }
+    pub fn new(pipeline: &'p Pipeline, flattener: &'p Flattener, threads: usize) -> Self {
+        Worker { pipeline, flattener, guide: Guide::new(&pipeline.shape), threads: threads.max(1) }
     }
 
     /// Takes one range of about a batch's bytes from a file that is being read.
@@ -43,13 +55,18 @@ impl<'p> Worker<'p> {
         intake
     }
 
-    /// Takes several files whole, each on one of the threads. They are small: together about a batch.
-    pub fn files(&self, inputs: Vec<Input>) -> Intake {
+    /// Takes several files, each on one of the threads. Most are done at once; the readers of those that hold more
+    /// than their share of `budget` (a batch's bytes of text) are returned.
+    pub fn files(&self, inputs: Vec<Input>, budget: u64) -> (Intake, Vec<Reader>) {
         let begin = Instant::now();
         let names: Vec<_> = inputs.iter().map(|i| i.name.clone()).collect();
+        let sizes: u64 = inputs.iter().map(|i| i.fingerprint.size).sum();
+        // A plain file that fits is done at once; a compressed one may hold any amount of text.
+        let share = SHARE.max(budget / inputs.len().max(1) as u64);
+        let whole = sizes <= budget;
         let slots: Vec<Mutex<Option<Input>>> = inputs.into_iter().map(|i| Mutex::new(Some(i))).collect();
         let next = AtomicUsize::new(0);
-        let mut parts: Vec<(usize, std::io::Result<Part>)> = std::thread::scope(|scope| {
+        let mut parts: Vec<Read> = std::thread::scope(|scope| {
             let work = || {
                 let mut done = Vec::new();
                 loop {
@@ -57,30 +74,41 @@ impl<'p> Worker<'p> {
                     let Some(slot) = slots.get(at) else { return done };
                     let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
                     if let Some(input) = taken {
-                        done.push((at, self.whole(input)));
+                        let budget = if whole { share.max(input.fingerprint.size) } else { budget };
+                        let threads = if names.len() == 1 { self.threads } else { 1 };
+                        done.push(self.one(at, input, budget, threads));
                     }
                 }
             };
             let threads: Vec<_> = (0..self.threads.min(slots.len())).map(|_| scope.spawn(work)).collect();
             threads.into_iter().flat_map(|t| t.join().unwrap_or_default()).collect()
         });
-        parts.sort_by_key(|(at, _)| *at);
+        parts.sort_by_key(|read| read.at);
         let mut intake = self.empty();
-        for (at, part) in parts {
-            self.add(&mut intake, &names[at], part);
+        let mut more = Vec::new();
+        for read in parts {
+            let unread = intake.unread.len();
+            self.add(&mut intake, &names[read.at], read.part);
+            more.extend(read.more.filter(|_| intake.unread.len() == unread));
         }
         intake.read_ms = begin.elapsed().as_secs_f64() * 1e3;
-        intake
+        (intake, more)
     }
 
-    fn whole(&self, input: Input) -> std::io::Result<Part> {
-        let mut reader = Reader::open(input, self.pipeline.limits)?;
-        let range = reader.next(&self.guide, 0, u64::MAX, 1)?;
-        Ok(self.check(range))
+    fn one(&self, at: usize, input: Input, budget: u64, threads: usize) -> Read {
+        let mut open = || {
+            let mut reader = Reader::open(input, self.pipeline.limits)?;
+            let range = reader.next(&self.guide, 0, budget, threads)?;
+            Ok((self.check(range), Some(reader).filter(|r| !r.is_done())))
+        };
+        match open() {
+            Ok((part, more)) => Read { at, part: Ok(part), more },
+            Err(e) => Read { at, part: Err(e), more: None },
+        }
     }
 
     fn check(&self, range: Range) -> Part {
-        let checked = range.chunks.iter().map(|chunk| flatten::check(self.pipeline, chunk)).collect();
+        let checked = range.chunks.iter().map(|chunk| self.flattener.check(chunk, 0)).collect();
         Part { range, checked }
     }
 
@@ -108,7 +136,7 @@ impl<'p> Worker<'p> {
             range.events -= checked.bad.len() as u64;
             for (document, bad) in checked.bad {
                 let cap = self.pipeline.limits.quarantine_text_bytes;
-                let text = flatten::masked_text(self.pipeline, &chunk, document, cap);
+                let text = self.flattener.masked_text(&chunk, document, cap);
                 intake.rejected.push(rejected(file, bad, Some(text)));
             }
             for bad in std::mem::take(&mut chunk.bad) {

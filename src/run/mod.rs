@@ -13,9 +13,11 @@ use crate::checkpoint::{Checkpoint, SledCheckpoint};
 use crate::clock::Clock;
 use crate::commit::Paths;
 use crate::error::Result;
+use crate::flatten::Flattener;
 use crate::ledger::Ledger;
 use crate::maintain;
 use crate::pipeline::model::Pipeline;
+use crate::report::BatchReport;
 use crate::root::Root;
 use crate::tables::Disk;
 
@@ -35,6 +37,7 @@ pub struct Places {
 pub struct Session {
     pub root: Root,
     pub ledger: Ledger,
+    pub flattener: Arc<Flattener>,
     checkpoint: Option<SledCheckpoint>,
     mirror: Option<level::Kept>,
     policy: maintain::Policy,
@@ -72,7 +75,8 @@ impl Session {
             notes.extend(told);
             mirror = Some(opened);
         }
-        Ok(Session { root, ledger, checkpoint, mirror, policy, notes })
+        let flattener = Arc::new(Flattener::new(&root.pipeline));
+        Ok(Session { root, ledger, flattener, checkpoint, mirror, policy, notes })
     }
 
     /// A little maintenance, after a batch. The mirror and the checkpoint take note of a compaction's batch.
@@ -88,6 +92,19 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Leaves the report for `status`. Nothing hangs on it: it is neither synced nor missed.
+    fn note_report(&self, report: &BatchReport) {
+        let own = &self.root.paths.own;
+        let temp = self.root.paths.temp.join(crate::report::FILE);
+        let written = serde_json::to_vec(report)
+            .map_err(std::io::Error::from)
+            .and_then(|text| std::fs::write(&temp, text))
+            .and_then(|()| std::fs::rename(&temp, own.join(crate::report::FILE)));
+        if let Err(e) = written {
+            tracing::debug!("report not kept: {e}");
+        }
     }
 
     /// Commits saved rows into a fresh root, with the ledger rows that belong to them.

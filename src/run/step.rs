@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use crate::batch::{Chunk, Claims, Counts, FileRange, Plan, Unread};
 use crate::error::{Error, Result};
-use crate::flatten;
+use crate::flatten::Flattener;
 use crate::merge;
 use crate::origin;
+use crate::root::{Root, file_id};
 use crate::report::{BatchReport, Timing};
 use crate::system::{self, Rejected};
 
@@ -32,7 +33,7 @@ impl Session {
         let begin = Instant::now();
         let now = self.root.clock.now_micros();
         let batch = self.root.next_batch;
-        let plans = self.plan(&intake, batch, now)?;
+        let plans = Planner { root: &self.root, flattener: &self.flattener, intake: &intake, batch, now }.plans()?;
         let ledger = system::files_rows(&intake.files, batch, now)?;
         let merged = ms(begin);
         let done = self.root.commit_batch(&plans, ledger.clone())?;
@@ -53,44 +54,6 @@ impl Session {
         Ok(self.report(&intake, &plans, batch, now, timing))
     }
 
-    /// The plan of every keyed table, several at a time.
-    fn plan(&self, intake: &Intake, batch: u64, now: i64) -> Result<Vec<Plan>> {
-        let mut plans: Vec<Plan> = std::thread::scope(|scope| {
-            let tables = 0..self.root.pipeline.tables.len();
-            let threads: Vec<_> =
-                tables.map(|at| scope.spawn(move || self.plan_table(at, intake, batch, now))).collect();
-            let died = |_| Err(Error::Bug("a merging thread died".into()));
-            threads.into_iter().map(|t| t.join().unwrap_or_else(died)).collect::<Result<_>>()
-        })?;
-        plans.push(self.plan_quarantine(intake, batch, now)?);
-        Ok(plans)
-    }
-
-    fn plan_table(&self, at: usize, intake: &Intake, batch: u64, now: i64) -> Result<Plan> {
-        let index = &self.root.states[at].index;
-        let file = crate::root::file_id(batch)?;
-        let winners = merge::choose(index, &intake.claims.tables[at]);
-        let counts = winners.counts(intake.claims.duplicates[at]);
-        let rows = flatten::build(&self.root.pipeline, at, &intake.chunks, &winners.claims)?;
-        let mut plan = merge::plan(index, rows, file, counts)?;
-        if let Some(append) = &mut plan.append {
-            append.rows = origin::add(append, &self.root.pipeline.event, &intake.files, batch, now)?;
-        }
-        Ok(plan)
-    }
-
-    /// Quarantine rows are owned by what was read. A good file that was never bad needs no entry.
-    fn plan_quarantine(&self, intake: &Intake, batch: u64, now: i64) -> Result<Plan> {
-        let index = &self.root.states[self.root.quarantine()].index;
-        let mut rows = system::quarantine_rows(&intake.files, &intake.rejected, batch)?;
-        rows.owners.retain(|o| o.count > 0 || index.get(o.owner).is_some_and(|e| e.count > 0));
-        let mut plan = merge::plan(index, rows, crate::root::file_id(batch)?, Counts::default())?;
-        if let Some(append) = &mut plan.append {
-            append.rows = system::quarantine_origin(&append.rows, batch, now)?;
-        }
-        Ok(plan)
-    }
-
     fn report(&self, intake: &Intake, plans: &[Plan], batch: u64, now: i64, ms: Timing) -> BatchReport {
         let tables = self.root.states.iter().zip(plans);
         let of_pipeline = tables.take(self.root.pipeline.tables.len());
@@ -106,6 +69,54 @@ impl Session {
             tables: of_pipeline.map(|(s, p)| (s.table.def.name.clone(), p.counts)).collect(),
             ms,
         }
+    }
+}
+
+/// What planning needs; shared by its threads.
+struct Planner<'a> {
+    root: &'a Root,
+    flattener: &'a Flattener,
+    intake: &'a Intake,
+    batch: u64,
+    now: i64,
+}
+
+impl Planner<'_> {
+    /// The plan of every keyed table, several at a time.
+    fn plans(&self) -> Result<Vec<Plan>> {
+        let mut plans: Vec<Plan> = std::thread::scope(|scope| {
+            let tables = 0..self.root.pipeline.tables.len();
+            let threads: Vec<_> = tables.map(|at| scope.spawn(move || self.table(at))).collect();
+            let died = |_| Err(Error::Bug("a merging thread died".into()));
+            threads.into_iter().map(|t| t.join().unwrap_or_else(died)).collect::<Result<_>>()
+        })?;
+        plans.push(self.quarantine()?);
+        Ok(plans)
+    }
+
+    fn table(&self, at: usize) -> Result<Plan> {
+        let (index, claims) = (&self.root.states[at].index, &self.intake.claims);
+        let winners = merge::choose(index, &claims.tables[at]);
+        let counts = winners.counts(claims.duplicates[at]);
+        let rows = self.flattener.build(at, &self.intake.chunks, &winners.claims)?;
+        let mut plan = merge::plan(index, rows, file_id(self.batch)?, counts)?;
+        if let Some(append) = &mut plan.append {
+            let event = &self.root.pipeline.event;
+            append.rows = origin::add(append, event, &self.intake.files, self.batch, self.now)?;
+        }
+        Ok(plan)
+    }
+
+    /// Quarantine rows are owned by what was read. A good file that was never bad needs no entry.
+    fn quarantine(&self) -> Result<Plan> {
+        let index = &self.root.states[self.root.quarantine()].index;
+        let mut rows = system::quarantine_rows(&self.intake.files, &self.intake.rejected, self.batch)?;
+        rows.owners.retain(|o| o.count > 0 || index.get(o.owner).is_some_and(|e| e.count > 0));
+        let mut plan = merge::plan(index, rows, file_id(self.batch)?, Counts::default())?;
+        if let Some(append) = &mut plan.append {
+            append.rows = system::quarantine_origin(&append.rows, self.batch, self.now)?;
+        }
+        Ok(plan)
     }
 }
 
