@@ -74,7 +74,10 @@ mod tests {
     fn a_file_that_cannot_change_is_read_whatever_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("odd ?#%é name.db");
-        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (7)").unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (7)")
+            .unwrap();
         let conn = immutable(&path).unwrap();
         assert_eq!(conn.query_row("SELECT a FROM t", [], |r| r.get::<_, i64>(0)).unwrap(), 7);
         assert!(conn.execute("INSERT INTO t VALUES (8)", []).is_err());
