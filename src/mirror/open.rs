@@ -70,7 +70,11 @@ pub fn open(path: &Path, ddl: &Ddl, identity: &Identity, notes: &mut Vec<String>
 }
 
 fn connect(path: &Path, ddl: &Ddl, identity: &Identity) -> Result<Opened, Refusal> {
-    let size = std::fs::metadata(path).map_or(0, |m| m.len());
+    let size = match std::fs::metadata(path) {
+        Ok(m) => m.len(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(e) => return Err(Refusal::Fatal(Error::io("opening the mirror", path, e))),
+    };
     if size == 0 {
         remove_orphaned_log(path).map_err(Refusal::Fatal)?;
     }
@@ -162,11 +166,13 @@ fn recognise(
         let identity = Identity { root: r.get(2)?, pipeline: r.get(3)?, fingerprint: r.get(4)? };
         Ok((r.get::<_, Option<i64>>(0)?, r.get::<_, i64>(1)?, identity))
     });
-    // Values of another type than we write come as conversion errors: not ours, either.
-    let Some((batch, format, found)) =
-        row.optional().or_else(|e| if damage(&e) { Err(e) } else { Ok(None) })?
-    else {
-        return Ok(Err("does not say what it mirrors".into()));
+    let (batch, format, found) = match row {
+        Ok(row) => row,
+        // No row, or values of another type than we write.
+        Err(rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::InvalidColumnType(..)) => {
+            return Ok(Err("does not say what it mirrors".into()));
+        }
+        Err(e) => return Err(e),
     };
     if let Some(difference) = differs(&found, format, wanted) {
         return Ok(Err(difference));
@@ -226,6 +232,14 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Where the file really is: SQLite follows a link and keeps the log there.
+pub fn resolved(path: &Path) -> PathBuf {
+    match std::fs::symlink_metadata(path) {
+        Ok(m) if m.is_symlink() => std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()),
+        _ => path.to_path_buf(),
+    }
 }
 
 /// Device and inode: whether the file at a path is still the one that was opened.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::fault::named;
-use super::open::{beside, plain};
+use super::open::{beside, plain, resolved};
 use crate::error::{Error, Result};
 
 /// Opens the mirror for reading.
@@ -52,7 +52,7 @@ fn unwritable(e: &rusqlite::Error) -> bool {
 }
 
 fn unlogged(path: &Path) -> bool {
-    std::fs::metadata(beside(path, "-wal")).map_or(true, |m| m.len() == 0)
+    std::fs::metadata(beside(&resolved(path), "-wal")).map_or(true, |m| m.len() == 0)
 }
 
 fn uri(path: &Path) -> String {

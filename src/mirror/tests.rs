@@ -574,6 +574,31 @@ fn what_mirrors_something_else_is_moved_aside() {
 }
 
 #[test]
+fn a_mirror_behind_a_link_works_alike() {
+    let (place, target) = (place(), place());
+    std::os::unix::fs::symlink(&target.path, &place.path).unwrap();
+    drop(open(&place));
+    let mut mirror = filled(&place);
+    assert!(mirror.log_bytes() == 0 && mirror.present());
+    assert_eq!(mirror.apply(2, &[change(LINE, &lines(2), true)]).unwrap(), Outcome::Done);
+    assert!(mirror.log_bytes() > 0);
+    std::fs::remove_file(&target.path).unwrap();
+    assert!(matches!(mirror.apply(3, &[]).unwrap(), Outcome::Lost(_)));
+    assert_eq!(mirror.restore().unwrap().0, State::Fresh);
+}
+
+#[test]
+fn a_file_that_lost_its_state_row_is_moved_aside() {
+    let place = place();
+    for sql in ["DELETE FROM _millrace", "UPDATE _millrace SET format = 'x'"] {
+        drop(filled(&place));
+        Connection::open(&place.path).unwrap().execute_batch(sql).unwrap();
+        let (_, state, notes) = open(&place);
+        assert!(state == State::Fresh && notes[0].contains("does not say what it mirrors"), "{notes:?}");
+    }
+}
+
+#[test]
 fn views_and_indexes_are_mended_in_place() {
     let place = place();
     drop(filled(&place));
