@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array,
-    Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
+    Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
 };
 use rusqlite::Statement;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -47,9 +49,7 @@ impl<'a> Column<'a> {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 Column::Timestamp(array.as_primitive::<TimestampMicrosecondType>())
             }
-            DataType::Decimal128(_, scale) => {
-                Column::Decimal(array.as_primitive::<Decimal128Type>(), *scale)
-            }
+            DataType::Decimal128(_, scale) => Column::Decimal(array.as_primitive::<Decimal128Type>(), *scale),
             DataType::Binary => Column::Binary(array.as_binary()),
             other => return Err(Error::Bug(format!("the mirror has no column of type {other}"))),
         })

@@ -10,8 +10,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::model::{ColumnSource, Mask, Pipeline, Reference, Table};
 
 /// The columns every table has beside the pipeline's own, in the order in which the mirror declares them.
-pub const ORIGIN: [&str; 5] =
-    ["_batch_id", "_source_file", "_sequence", "_sequence_version", "_ingested_at"];
+pub const ORIGIN: [&str; 5] = ["_batch_id", "_source_file", "_sequence", "_sequence_version", "_ingested_at"];
 
 /// The mirror's own table: one row that says what this file mirrors and up to which batch.
 pub const STATE: &str = "_millrace";
@@ -113,12 +112,13 @@ impl Ddl {
     /// Says what is wrong with the pipeline's views, by trying them on an empty database in memory.
     ///
     /// # Errors
-    /// `Config`, naming every view that does not work.
+    /// `Config`, naming every view that does not work, or a table whose names SQLite does not take.
     pub fn check_views(&self) -> Result<()> {
-        let bug = |e: rusqlite::Error| Error::Bug(format!("the mirror's tables cannot be made: {e}"));
-        let db = Connection::open_in_memory().map_err(bug)?;
+        let db = Connection::open_in_memory().map_err(|e| Error::Bug(format!("SQLite in memory: {e}")))?;
         for table in &self.tables {
-            db.execute(&table.create.sql, []).map_err(bug)?;
+            // SQLite's names ignore case, and some are its own; the pipeline's need not know.
+            let refused = |e| Error::Config(format!("table `{}` cannot be mirrored: {e}", table.name));
+            db.execute(&table.create.sql, []).map_err(refused)?;
         }
         let wrong: Vec<String> = self.views.iter().filter_map(|v| try_view(&db, v)).collect();
         if wrong.is_empty() { Ok(()) } else { Err(Error::Config(wrong.join("\n"))) }
@@ -152,7 +152,8 @@ fn pipeline_table(pipeline: &Pipeline, index: usize) -> TableDdl {
 }
 
 fn system_table(system: &SystemTable) -> TableDdl {
-    let column = |f: &std::sync::Arc<Field>| ColumnDdl { name: f.name().clone(), kind: f.data_type().clone() };
+    let column =
+        |f: &std::sync::Arc<Field>| ColumnDdl { name: f.name().clone(), kind: f.data_type().clone() };
     let mut out = TableDdl {
         name: system.name.clone(),
         columns: system.schema.fields().iter().map(column).collect(),
@@ -200,11 +201,7 @@ fn sql_type(kind: &DataType) -> String {
 fn references(pipeline: &Pipeline, table: &Table) -> Vec<Foreign> {
     let mut out: Vec<Foreign> = Vec::new();
     for reference in table.columns.iter().filter_map(|c| c.reference.as_ref()) {
-        if let Some(foreign) = foreign(pipeline, reference) {
-            if !out.contains(&foreign) {
-                out.push(foreign);
-            }
-        }
+        out.extend(foreign(pipeline, reference).filter(|f| !out.contains(f)));
     }
     out
 }
@@ -311,4 +308,37 @@ impl TableDdl {
 /// An identifier in SQL, whatever it contains.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn text_of_the_fixture() {
+        let text = fixture::ddl().text();
+        for part in [
+            "CREATE TABLE \"customer\" (\n  \"id\" TEXT,\n  \"name\" TEXT,\n  \"credit\" DECIMAL(18,4),\n  \
+             \"_batch_id\" INTEGER,\n  \"_source_file\" TEXT,\n  \"_sequence\" TEXT,\n  \
+             \"_sequence_version\" INTEGER,\n  \"_ingested_at\" TEXT,\n  PRIMARY KEY (\"id\")\n);\n",
+            "FOREIGN KEY (\"order_id\", \"box_no\") REFERENCES \"box\" (\"order_id\", \"no\")",
+            "FOREIGN KEY (\"packed_id\") REFERENCES \"packed\" (\"id\")",
+            "CREATE UNIQUE INDEX \"packed.id\" ON \"packed\" (\"id\");",
+            "CREATE INDEX \"line.customer_id\" ON \"line\" (\"customer_id\");",
+            // `no` alone is not unique: only an index.
+            "CREATE INDEX \"box.no\" ON \"box\" (\"no\");",
+            "CREATE VIEW \"orders\" AS\nSELECT",
+        ] {
+            assert!(text.contains(part), "{part}\nis not in\n{text}");
+        }
+        assert!(!text.contains("REFERENCES \"box\" (\"no\")"), "{text}");
+        assert!(!text.contains("\"packed.order_id"), "the key begins with it\n{text}");
+        rusqlite::Connection::open_in_memory().unwrap().execute_batch(&text).unwrap();
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+    }
 }

@@ -48,7 +48,6 @@ pub fn damage(e: &rusqlite::Error) -> bool {
                 | ErrorCode::NotADatabase
                 | ErrorCode::Unknown
                 | ErrorCode::SchemaChanged
-                | ErrorCode::TypeMismatch
                 | ErrorCode::ConstraintViolation
         )
     )

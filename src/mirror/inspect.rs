@@ -118,9 +118,8 @@ pub(super) fn orphans(conn: &Connection, ddl: &Ddl, path: &Path) -> Result<Vec<O
         for foreign in &table.references {
             let Some(target) = ddl.tables.get(foreign.table) else { continue };
             let sql = anti_join(table, foreign, target);
-            let count: i64 = conn
-                .query_row(&sql, [], |r| r.get(0))
-                .map_err(|e| named(path, "reading the mirror", e))?;
+            let count: i64 =
+                conn.query_row(&sql, [], |r| r.get(0)).map_err(|e| named(path, "reading the mirror", e))?;
             out.push(Orphans {
                 table: table.name.clone(),
                 columns: foreign.columns.iter().map(|&c| table.columns[c].name.clone()).collect(),

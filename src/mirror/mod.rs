@@ -130,7 +130,7 @@ impl Mirror {
         };
         let files = Files { database: None, log: None };
         let mut mirror =
-            Mirror { path: path.to_path_buf(), ddl, identity, conn: None, files, damaged: false };
+            Mirror { path: open::resolved(path), ddl, identity, conn: None, files, damaged: false };
         let (state, notes) = mirror.reopen()?;
         Ok((mirror, state, notes))
     }

@@ -61,7 +61,9 @@ pub fn run(db: &Path, sql: &str, options: &Options, out: &mut dyn Write) -> Resu
     let mut rows = 0;
     match answer(&mut statement, render.as_mut(), &mut rows) {
         Ok(()) => Ok(Outcome { rows, closed: false }),
-        Err(Stop::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Outcome { rows, closed: true }),
+        Err(Stop::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => {
+            Ok(Outcome { rows, closed: true })
+        }
         Err(stop) => Err(stop.settle(db, options)),
     }
 }
@@ -118,8 +120,15 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
 /// Pragmas that only tell, whatever their argument.
 fn tells(pragma: &str) -> bool {
     const TELLS: [&str; 9] = [
-        "table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
-        "foreign_key_list", "foreign_key_check", "quick_check",
+        "table_info",
+        "table_xinfo",
+        "table_list",
+        "index_list",
+        "index_info",
+        "index_xinfo",
+        "foreign_key_list",
+        "foreign_key_check",
+        "quick_check",
     ];
     TELLS.iter().any(|p| pragma.eq_ignore_ascii_case(p))
 }
@@ -127,8 +136,15 @@ fn tells(pragma: &str) -> bool {
 /// Pragmas that tell, and would set something if they had an argument.
 fn tells_alone(pragma: &str) -> bool {
     const TELLS: [&str; 9] = [
-        "database_list", "function_list", "compile_options", "page_count", "page_size", "freelist_count",
-        "journal_mode", "user_version", "encoding",
+        "database_list",
+        "function_list",
+        "compile_options",
+        "page_count",
+        "page_size",
+        "freelist_count",
+        "journal_mode",
+        "user_version",
+        "encoding",
     ];
     TELLS.iter().any(|p| pragma.eq_ignore_ascii_case(p))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::fault::named;
-use super::open::{beside, plain};
+use super::open::{beside, plain, resolved};
 use crate::error::{Error, Result};
 
 /// Opens the mirror for reading.
@@ -52,7 +52,7 @@ fn unwritable(e: &rusqlite::Error) -> bool {
 }
 
 fn unlogged(path: &Path) -> bool {
-    std::fs::metadata(beside(path, "-wal")).map_or(true, |m| m.len() == 0)
+    std::fs::metadata(beside(&resolved(path), "-wal")).map_or(true, |m| m.len() == 0)
 }
 
 fn uri(path: &Path) -> String {
@@ -74,7 +74,10 @@ mod tests {
     fn a_file_that_cannot_change_is_read_whatever_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("odd ?#%é name.db");
-        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (7)").unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (7)")
+            .unwrap();
         let conn = immutable(&path).unwrap();
         assert_eq!(conn.query_row("SELECT a FROM t", [], |r| r.get::<_, i64>(0)).unwrap(), 7);
         assert!(conn.execute("INSERT INTO t VALUES (8)", []).is_err());

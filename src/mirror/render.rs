@@ -18,7 +18,9 @@ pub trait Render {
 /// `cell`: longest cell of a table.
 pub fn of<'o>(format: Format, cell: Option<usize>, out: &'o mut dyn Write) -> Box<dyn Render + 'o> {
     match format {
-        Format::Table => Box::new(Table { out, cell, names: Vec::new(), held: Vec::new(), size: 0, layout: None }),
+        Format::Table => {
+            Box::new(Table { out, cell, names: Vec::new(), held: Vec::new(), size: 0, layout: None })
+        }
         Format::Json => Box::new(Json { out, names: Vec::new(), any: false }),
         Format::Csv => Box::new(Csv { out }),
     }
@@ -142,7 +144,11 @@ fn shown(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().fold(String::new(), |mut out, c| {
-        if plain(c) { out.push(c) } else { out.extend(c.escape_default()) }
+        if plain(c) {
+            out.push(c)
+        } else {
+            out.extend(c.escape_default())
+        }
         out
     })
 }

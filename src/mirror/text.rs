@@ -43,12 +43,9 @@ pub fn push_timestamp(out: &mut String, micros: i64) {
     push_date(out, micros.div_euclid(DAY));
     let rest = micros.rem_euclid(DAY);
     let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
-    for (mark, part, digits) in [
-        ('T', seconds / 3600, 2),
-        (':', seconds / 60 % 60, 2),
-        (':', seconds % 60, 2),
-        ('.', fraction, 6),
-    ] {
+    for (mark, part, digits) in
+        [('T', seconds / 3600, 2), (':', seconds / 60 % 60, 2), (':', seconds % 60, 2), ('.', fraction, 6)]
+    {
         out.push(mark);
         push_digits(out, part.unsigned_abs(), digits);
     }
