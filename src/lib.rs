@@ -26,4 +26,5 @@ pub mod stage;
 pub mod system;
 pub mod tables;
 pub mod text;
+pub mod threads;
 pub mod verify;

@@ -45,9 +45,8 @@ pub fn add(
     let count = rows.rows.num_rows();
     let mut columns = rows.rows.columns().to_vec();
     columns.push(Arc::new(Int64Array::from(vec![batch as i64; count])));
-    columns.push(Arc::new(StringArray::from_iter_values(each_row(&rows.owners, |o| {
-        files.get(o.file as usize).map_or("", |f| &*f.name)
-    }))));
+    let name = |o: &OwnerRows| files.get(o.file as usize).map(|f| &*f.name);
+    columns.push(Arc::new(StringArray::from_iter(each_row(&rows.owners, name))));
     columns.push(sequence(rows, event, 0));
     columns.push(sequence(rows, event, 1));
     columns.push(Arc::new(TimestampMicrosecondArray::from(vec![now_micros; count]).with_timezone("UTC")));
@@ -55,11 +54,9 @@ pub fn add(
         .map_err(|e| Error::Bug(format!("adding the origin of rows: {e}")))
 }
 
-fn each_row<'a, T>(owners: &'a [OwnerRows], value: impl Fn(&'a OwnerRows) -> T + 'a) -> impl Iterator<Item = T>
-where
-    T: Clone + 'a,
-{
-    owners.iter().flat_map(move |o| std::iter::repeat_n(value(o), o.count as usize))
+/// One value a row.
+fn each_row<T: Clone>(owners: &[OwnerRows], value: impl Fn(&OwnerRows) -> T) -> Vec<T> {
+    owners.iter().flat_map(|o| std::iter::repeat_n(value(o), o.count as usize)).collect()
 }
 
 fn sequence(rows: &TableRows, event: &Event, part: usize) -> ArrayRef {

@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Log lines go to stderr; `MILLRACE_LOG` filters them (default: warnings).
 pub fn tracing(json: bool) {
@@ -75,8 +75,4 @@ fn print(line: &str) {
 
 pub fn json_error(e: serde_json::Error) -> Error {
     Error::Bug(format!("writing JSON: {e}"))
-}
-
-pub fn stdout_error(e: std::io::Error) -> Result<()> {
-    if e.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(Error::io("writing", "standard output", e)) }
 }

@@ -7,6 +7,7 @@ use crate::merge::KeyIndex;
 use crate::system;
 use crate::tables::index_file::{self, IndexFile};
 use crate::tables::{Disk, Kernel, Table, TableDef, names};
+use crate::threads;
 
 use super::{Identity, State};
 
@@ -28,12 +29,7 @@ pub fn states(
     record: &Record,
     app: &str,
 ) -> Result<Vec<State>> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            defs.into_iter().map(|def| scope.spawn(move || state(disk, kernel, def, record, app))).collect();
-        let died = |_| Err(Error::Bug("a loading thread died".into()));
-        threads.into_iter().map(|t| t.join().unwrap_or_else(died)).collect()
-    })
+    threads::each(defs, |def| state(disk, kernel, def, record, app))
 }
 
 fn state(disk: &dyn Disk, kernel: &Kernel, def: TableDef, record: &Record, app: &str) -> Result<State> {

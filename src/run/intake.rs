@@ -96,7 +96,7 @@ impl<'p> Worker<'p> {
     }
 
     fn one(&self, at: usize, input: Input, budget: u64, threads: usize) -> Read {
-        let mut open = || {
+        let open = || {
             let mut reader = Reader::open(input, self.pipeline.limits)?;
             let range = reader.next(&self.guide, 0, budget, threads)?;
             Ok((self.check(range), Some(reader).filter(|r| !r.is_done())))

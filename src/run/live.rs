@@ -13,6 +13,7 @@ use crate::decode::Reader;
 use crate::discover::{Candidate, Folder, Listing, Now};
 use crate::error::{Error, Result};
 use crate::report::BatchReport;
+use crate::threads;
 
 use super::intake::Worker;
 use super::{Intake, Session};
@@ -200,8 +201,7 @@ impl Live<'_> {
             let next = std::thread::scope(|scope| {
                 let reading = work.map(|work| scope.spawn(|| work.go(&worker)));
                 let committed = ahead.take().map_or(Ok(()), |intake| self.commit(intake));
-                let died = |_| Err(Error::Bug("the reading thread died".into()));
-                let read = reading.map(|thread| thread.join().map_or_else(died, Ok)).transpose();
+                let read = reading.map(|thread| thread.join().map_err(|_| threads::died())).transpose();
                 committed.and(read)
             })?;
             ahead = next.map(|(intake, readers)| {

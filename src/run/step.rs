@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use crate::batch::{Chunk, Claims, Counts, FileRange, Plan, Unread};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flatten::Flattener;
 use crate::merge;
 use crate::origin;
 use crate::root::{Root, file_id};
 use crate::report::{BatchReport, Timing};
 use crate::system::{self, Rejected};
+use crate::threads;
 
 use super::Session;
 
@@ -84,12 +85,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// The plan of every keyed table, several at a time.
     fn plans(&self) -> Result<Vec<Plan>> {
-        let mut plans: Vec<Plan> = std::thread::scope(|scope| {
-            let tables = 0..self.root.pipeline.tables.len();
-            let threads: Vec<_> = tables.map(|at| scope.spawn(move || self.table(at))).collect();
-            let died = |_| Err(Error::Bug("a merging thread died".into()));
-            threads.into_iter().map(|t| t.join().unwrap_or_else(died)).collect::<Result<_>>()
-        })?;
+        let mut plans = threads::each(0..self.root.pipeline.tables.len(), |at| self.table(at))?;
         plans.push(self.quarantine()?);
         Ok(plans)
     }

@@ -7,9 +7,10 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 
 use crate::batch::{Deletion, Entry, FileId};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
 use crate::tables::index_file::{self, IndexFile};
 use crate::tables::{Change, Disk, Table, names};
+use crate::threads;
 
 /// What one table has to take up.
 #[derive(Debug)]
@@ -32,12 +33,7 @@ pub struct Staged {
 
 /// Stages every table, each on its own thread: the time goes into syncs and encoding.
 pub fn stage(disk: &dyn Disk, batch: FileId, now_ms: i64, work: &[Work<'_>]) -> Result<Vec<Staged>> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            work.iter().map(|w| scope.spawn(move || stage_table(disk, batch, now_ms, w))).collect();
-        let died = |_| Err(Error::Bug("a staging thread died".into()));
-        threads.into_iter().map(|t| t.join().unwrap_or_else(died)).collect()
-    })
+    threads::each(work, |w| stage_table(disk, batch, now_ms, w))
 }
 
 fn stage_table(disk: &dyn Disk, batch: FileId, now_ms: i64, work: &Work<'_>) -> Result<Staged> {
