@@ -27,7 +27,9 @@ fn names(p: &mut Problems, file: &File) {
         table.columns.iter().for_each(|c| name(p, "column name", &c.name));
         same_but_for_case(p, "columns", table.columns.iter().map(|c| &c.name));
     }
-    same_but_for_case(p, "tables", file.tables.iter().map(|t| &t.name));
+    file.views.iter().for_each(|(view, _)| name(p, "view name", view));
+    let views = file.views.iter().map(|(view, _)| view);
+    same_but_for_case(p, "tables or views", file.tables.iter().map(|t| &t.name).chain(views));
 }
 
 fn name(p: &mut Problems, what: &str, name: &At<String>) {

@@ -5,7 +5,7 @@ use super::check;
 use super::file::{ColumnFile, File, PartFile, SourceFile, TableFile};
 use super::fingerprint::fingerprint;
 use super::model::{
-    Base, Column, ColumnSource, Event, Level, Lookup, Part, Path, Pipeline, Reference, Table, TableKind, Type,
+    Base, Column, ColumnSource, Event, Level, Lookup, Part, Path, Pipeline, Reference, Table, TableKind, Type, View,
 };
 use super::order;
 use super::path::{RawPath, Segment};
@@ -34,6 +34,7 @@ pub(super) fn compile(p: &mut Problems, mut file: File) -> Pipeline {
         limits: file.limits,
         event,
         tables,
+        views: file.views.into_iter().map(|(name, sql)| View { name: name.value, sql }).collect(),
         shape: places.finish(),
         quarantine_raw: file.quarantine_raw,
         mirror: file.mirror,

@@ -22,6 +22,8 @@ pub(super) struct File {
     pub event_key: Option<Vec<PartFile>>,
     pub sequence: Option<Vec<PartFile>>,
     pub tables: Vec<TableFile>,
+    /// Name and SQL.
+    pub views: Vec<(At<String>, String)>,
 }
 
 #[derive(Debug)]
@@ -72,8 +74,8 @@ pub(super) struct ReferenceFile {
 
 /// Everything that the tree says.
 pub(super) fn read(p: &mut Problems, root: &Node) -> File {
-    const KEYS: [&str; 8] =
-        ["version", "name", "source", "limits", "quarantine", "mirror", "event", "tables"];
+    const KEYS: [&str; 9] =
+        ["version", "name", "source", "limits", "quarantine", "mirror", "event", "tables", "views"];
     let mut file = File {
         name: At::new(String::new(), 0..0),
         source: default_source(),
@@ -83,6 +85,7 @@ pub(super) fn read(p: &mut Problems, root: &Node) -> File {
         event_key: None,
         sequence: None,
         tables: Vec::new(),
+        views: Vec::new(),
     };
     let Some(top) = members(p, root, "the pipeline file", &KEYS) else { return file };
     version(p, &top);
@@ -106,7 +109,22 @@ pub(super) fn read(p: &mut Problems, root: &Node) -> File {
         }
         file.tables = all.iter().map(|(name, node)| table(p, name, node)).collect();
     }
+    if let Some(all) = top.get("views").and_then(|n| any_members(p, n, "[views]")) {
+        file.views = all.iter().filter_map(|(name, node)| Some((name.clone(), view(p, name, node)?))).collect();
+    }
     file
+}
+
+/// The SQL of a view, without the semicolon that one might end it with.
+fn view(p: &mut Problems, name: &At<String>, node: &Node) -> Option<String> {
+    let m = members(p, node, &format!("view {}", quoted(&name.value)), &["sql"])?;
+    let sql = m.require(p, "sql").and_then(|n| text(p, n, "\"sql\""))?;
+    let trimmed = sql.value.trim().trim_end_matches(';').trim_end();
+    if trimmed.is_empty() {
+        p.add(&sql.span, "\"sql\" must be one SELECT over the tables");
+        return None;
+    }
+    Some(trimmed.to_owned())
 }
 
 fn version(p: &mut Problems, top: &Members) {
