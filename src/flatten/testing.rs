@@ -22,6 +22,7 @@ enum Token {
 impl Pipe {
     pub fn new() -> Self {
         Pipe(Pipeline {
+            views: Vec::new(),
             name: "test".to_owned(),
             source: Source { path: PathBuf::new(), settle_ms: 0, batch_files: 1, batch_bytes: 1 },
             limits: Limits {
