@@ -15,7 +15,8 @@ pub struct Pipeline {
     pub source: Source,
     pub limits: Limits,
     pub event: Event,
-    /// In commit order: dimensions, then owned tables that others refer to, then facts; in file order within.
+    /// In commit order: dimensions, then owned tables that others refer to, then facts. Within each of the three
+    /// what is referred to comes first, then file order.
     pub tables: Vec<Table>,
     /// Of the mirror, for people: no step looks into them, and the fingerprint leaves them out.
     pub views: Vec<View>,
