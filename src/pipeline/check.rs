@@ -27,7 +27,10 @@ fn names(p: &mut Problems, file: &File) {
         table.columns.iter().for_each(|c| name(p, "column name", &c.name));
         same_but_for_case(p, "columns", table.columns.iter().map(|c| &c.name));
     }
-    same_but_for_case(p, "tables", file.tables.iter().map(|t| &t.name));
+    file.views.iter().for_each(|(view, _)| name(p, "view name", view));
+    let tables = file.tables.iter().map(|t| &t.name);
+    let what = if file.views.is_empty() { "tables" } else { "tables and views" };
+    same_but_for_case(p, what, tables.chain(file.views.iter().map(|(view, _)| view)));
 }
 
 fn name(p: &mut Problems, what: &str, name: &At<String>) {

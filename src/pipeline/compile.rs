@@ -5,7 +5,8 @@ use super::check;
 use super::file::{ColumnFile, File, PartFile, SourceFile, TableFile};
 use super::fingerprint::fingerprint;
 use super::model::{
-    Base, Column, ColumnSource, Event, Level, Lookup, Part, Path, Pipeline, Reference, Table, TableKind, Type,
+    Base, Column, ColumnSource, Event, Level, Lookup, Part, Path, Pipeline, Reference, Table, TableKind,
+    Type, View,
 };
 use super::order;
 use super::path::{RawPath, Segment};
@@ -28,12 +29,15 @@ pub(super) fn compile(p: &mut Problems, mut file: File) -> Pipeline {
         owner_reads_event_key(p, typed, bound, &table, &event, file.event_key.is_some());
         tables.push(table);
     }
+    let view =
+        |(name, sql): (At<String>, At<String>)| View { name: name.value, sql: sql.value.trim().to_owned() };
     let mut pipeline = Pipeline {
         name: file.name.value,
         source: file.source,
         limits: file.limits,
         event,
         tables,
+        views: file.views.into_iter().map(view).collect(),
         shape: places.finish(),
         quarantine_raw: file.quarantine_raw,
         mirror: file.mirror,

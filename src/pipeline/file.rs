@@ -22,6 +22,8 @@ pub(super) struct File {
     pub event_key: Option<Vec<PartFile>>,
     pub sequence: Option<Vec<PartFile>>,
     pub tables: Vec<TableFile>,
+    /// The mirror's views, by name; that their SQL works, the mirror finds out.
+    pub views: Vec<(At<String>, At<String>)>,
 }
 
 #[derive(Debug)]
@@ -72,8 +74,8 @@ pub(super) struct ReferenceFile {
 
 /// Everything that the tree says.
 pub(super) fn read(p: &mut Problems, root: &Node) -> File {
-    const KEYS: [&str; 8] =
-        ["version", "name", "source", "limits", "quarantine", "mirror", "event", "tables"];
+    const KEYS: [&str; 9] =
+        ["version", "name", "source", "limits", "quarantine", "mirror", "event", "tables", "views"];
     let mut file = File {
         name: At::new(String::new(), 0..0),
         source: default_source(),
@@ -83,6 +85,7 @@ pub(super) fn read(p: &mut Problems, root: &Node) -> File {
         event_key: None,
         sequence: None,
         tables: Vec::new(),
+        views: Vec::new(),
     };
     let Some(top) = members(p, root, "the pipeline file", &KEYS) else { return file };
     version(p, &top);
@@ -106,7 +109,16 @@ pub(super) fn read(p: &mut Problems, root: &Node) -> File {
         }
         file.tables = all.iter().map(|(name, node)| table(p, name, node)).collect();
     }
+    if let Some(all) = top.get("views").and_then(|n| any_members(p, n, "[views]")) {
+        file.views = all.iter().filter_map(|(name, node)| view(p, name, node)).collect();
+    }
     file
+}
+
+fn view(p: &mut Problems, name: &At<String>, node: &Node) -> Option<(At<String>, At<String>)> {
+    let inner = members(p, node, &format!("[views.{}]", name.value), &["sql"])?;
+    let sql = inner.require(p, "sql").and_then(|n| text(p, n, "\"sql\""))?;
+    Some((name.clone(), sql))
 }
 
 fn version(p: &mut Problems, top: &Members) {
