@@ -22,6 +22,8 @@ mod write;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod orders_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
