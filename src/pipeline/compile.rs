@@ -28,8 +28,6 @@ pub(super) fn compile(p: &mut Problems, mut file: File) -> Pipeline {
         owner_reads_event_key(p, typed, bound, &table, &event, file.event_key.is_some());
         tables.push(table);
     }
-    let view =
-        |(name, sql): (At<String>, At<String>)| View { name: name.value, sql: sql.value.trim().to_owned() };
     let mut pipeline = Pipeline {
         name: file.name.value,
         source: file.source,

@@ -18,6 +18,7 @@ import tempfile
 import duckdb
 import duckdb_extensions
 import polars
+import pyarrow
 from deltalake import DeltaTable, QueryBuilder
 
 TABLES = ["customer", "delivery_address", "seller", "item", "promotion", "warehouse", "shipment", "item_shipment",
@@ -57,7 +58,7 @@ def digest(rows):
 
 
 def with_query(root, table, columns, types):
-    rows = json.loads("[" + ",".join(run(root, "query", "--json", f'select * from "{table}"').splitlines()) + "]")
+    rows = json.loads(run(root, "query", "--json", f'select * from "{table}"'))
 
     def cell(row, column):
         value = row[column]
@@ -79,8 +80,8 @@ def with_polars(path, columns):
 def with_deltalake(path, columns):
     names = ", ".join(f'"{c}"' for c in columns)
     result = QueryBuilder().register("t", DeltaTable(str(path))).execute(f"select {names} from t").read_all()
-    frame = polars.from_arrow(result)
-    return digest([[text(v) for v in row] for row in frame.rows()])
+    frame = pyarrow.table(result).to_pylist()
+    return digest([[text(row[c]) for c in columns] for row in frame])
 
 
 def with_duckdb(connection, path, columns):
