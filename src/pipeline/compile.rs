@@ -49,7 +49,7 @@ pub(super) fn compile(p: &mut Problems, mut file: File) -> Pipeline {
 fn commit_order(file: &mut File) -> Vec<bool> {
     let index = |name: &str| file.tables.iter().position(|t| t.name.value == name);
     let needs: Vec<Vec<usize>> =
-        file.tables.iter().map(|t| t.refers_to().filter_map(|name| index(name)).collect()).collect();
+        file.tables.iter().map(|t| t.refers_to().filter_map(&index).collect()).collect();
     let rank = |i: usize, table: &TableFile| match &table.owner {
         None => 0,
         Some(_) if needs.iter().enumerate().any(|(other, n)| other != i && n.contains(&i)) => 1,

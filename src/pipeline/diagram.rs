@@ -8,8 +8,8 @@ use super::model::{Column, Mask, Pipeline, Table, Type};
 pub fn diagram(pipeline: &Pipeline) -> String {
     let mut out = "erDiagram\n".to_owned();
     for table in pipeline.tables.iter().rev() {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "    {} {{", table.name);
+        // In quotes, because a table may be called `class`. Writing to a String cannot fail.
+        let _ = writeln!(out, "    \"{}\" {{", table.name);
         for (i, column) in table.columns.iter().enumerate() {
             let (keys, note) = (keys(table, i), note(column));
             let _ = writeln!(out, "        {} {}{keys}{note}", kind(column.kind), column.name);
@@ -56,5 +56,5 @@ fn relation(out: &mut String, pipeline: &Pipeline, table: &Table, column: &Colum
     let Some(other) = pipeline.tables.get(reference.table) else { return };
     let names = reference.columns.iter().filter_map(|pair| table.columns.get(pair.0));
     let names: Vec<&str> = names.map(|c| c.name.as_str()).collect();
-    let _ = writeln!(out, "    {} }}o--o| {} : \"{}\"", table.name, other.name, names.join(", "));
+    let _ = writeln!(out, "    \"{}\" }}o--o| \"{}\" : \"{}\"", table.name, other.name, names.join(", "));
 }

@@ -95,9 +95,10 @@ impl Parser<'_> {
     }
 
     fn dotted(&mut self) -> Result<Segment> {
+        let dot = self.at;
         self.next();
         match self.peek() {
-            Some('.') => self.wrong(self.at, ".. is not supported: a path names one place"),
+            Some('.') => self.wrong(dot, ".. is not supported: a path names one place"),
             Some('*') => self.wrong(self.at, ".* is not supported: elements of an array are [*]"),
             Some(c) if first_of_name(c) => Ok(Segment::Name(self.name())),
             _ => self.expected("a name (one with other characters is written ['…'])"),
@@ -270,7 +271,7 @@ mod tests {
         wrong("$x", 1, "expected . or [");
         wrong("$.", 2, "expected a name");
         wrong("$.1", 2, "expected a name");
-        wrong("$..a", 2, ".. is not supported");
+        wrong("$..a", 1, ".. is not supported");
         wrong("$.*", 2, "[*]");
         wrong("$.a-b", 3, "expected . or [");
         wrong("$[", 2, "expected a number");

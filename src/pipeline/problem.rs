@@ -94,8 +94,8 @@ pub(super) fn unknown<'v>(what: &str, name: &str, valid: impl IntoIterator<Item 
 }
 
 fn nearest<'v>(name: &str, valid: &[&'v str]) -> Option<&'v str> {
-    /// Jaro-Winkler: below this, a hint misleads more than it helps.
-    const NEAR: f64 = 0.8;
+    /// Jaro-Winkler, as clap has it: below this, a hint misleads more than it helps.
+    const NEAR: f64 = 0.7;
     // Comparing is quadratic, and nobody mistypes a novel.
     if name.len() > 100 {
         return None;
