@@ -87,8 +87,20 @@ pub fn read_files(rows: &RecordBatch) -> Option<Vec<(u64, FileRange)>> {
     let long = |name: &str| rows.column_by_name(name)?.as_primitive_opt::<Int64Type>();
     let flag = |name: &str| rows.column_by_name(name)?.as_boolean_opt();
     let (names, hashes) = (text("file")?, text("content_hash")?);
-    let columns = ["size", "mtime_ns", "ctime_ns", "inode", "range_start", "range_end", "end_line", "end_element",
-        "events", "quarantined", "duplicate_keys", "_batch_id"];
+    let columns = [
+        "size",
+        "mtime_ns",
+        "ctime_ns",
+        "inode",
+        "range_start",
+        "range_end",
+        "end_line",
+        "end_element",
+        "events",
+        "quarantined",
+        "duplicate_keys",
+        "_batch_id",
+    ];
     let longs: Vec<&Int64Array> = columns.iter().map(|c| long(c)).collect::<Option<_>>()?;
     let (in_array, last, changed) = (flag("end_in_array")?, flag("last")?, flag("changed")?);
     let read = |row: usize| {
@@ -167,7 +179,9 @@ pub fn quarantine_rows(files: &[FileRange], rejected: &[Rejected], batch: u64) -
     let of = |r: &&Rejected| &files[r.file as usize];
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(sorted.iter().map(|r| &*of(r).name))),
-        Arc::new(StringArray::from_iter_values(sorted.iter().map(|r| format!("{:032x}", of(r).content_hash)))),
+        Arc::new(StringArray::from_iter_values(
+            sorted.iter().map(|r| format!("{:032x}", of(r).content_hash)),
+        )),
         Arc::new(Int64Array::from_iter_values(sorted.iter().map(|r| of(r).start.offset as i64))),
         Arc::new(Int64Array::from_iter_values(sorted.iter().map(|r| r.position.offset as i64))),
         Arc::new(Int64Array::from_iter_values(sorted.iter().map(|r| r.position.line as i64))),
@@ -186,7 +200,8 @@ pub fn quarantine_origin(rows: &RecordBatch, batch: u64, now_micros: i64) -> Res
     let mut columns = rows.columns().to_vec();
     columns.push(Arc::new(Int64Array::from(vec![batch as i64; count])));
     columns.push(Arc::new(TimestampMicrosecondArray::from(vec![now_micros; count]).with_timezone("UTC")));
-    RecordBatch::try_new(quarantine_schema(), columns).map_err(|e| Error::Bug(format!("quarantine rows: {e}")))
+    RecordBatch::try_new(quarantine_schema(), columns)
+        .map_err(|e| Error::Bug(format!("quarantine rows: {e}")))
 }
 
 fn owners(files: &[FileRange], sorted: &[&Rejected], batch: u64) -> Vec<OwnerRows> {

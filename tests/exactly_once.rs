@@ -51,8 +51,7 @@ const RUN: [&str; 4] = ["-p", "pipeline.toml", "run", "--once"];
 
 /// Starts a run and kills it after a while; `false` if it was done before.
 fn run_and_kill(folder: &Path, after: Duration) -> bool {
-    let mut child =
-        command(folder, &RUN).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command(folder, &RUN).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     while begin.elapsed() < after {
         if let Some(status) = child.try_wait().unwrap() {
@@ -100,7 +99,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &target) } else { fs::copy(entry.path(), target).map(|_| ()).unwrap() }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            fs::copy(entry.path(), target).map(|_| ()).unwrap()
+        }
     }
 }
 

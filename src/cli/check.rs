@@ -91,8 +91,11 @@ fn take(
     let mut tell = |position: crate::batch::Position, reason: &str| {
         bad += 1;
         out.say(&format!("{name}:{}: would be quarantined: {reason}", position.line));
-        out.object("quarantine", &json!({ "file": name, "line": position.line, "byte_offset": position.offset,
-            "element": position.element, "reason": reason }));
+        out.object(
+            "quarantine",
+            &json!({ "file": name, "line": position.line, "byte_offset": position.offset,
+            "element": position.element, "reason": reason }),
+        );
     };
     for chunk in range.chunks {
         let checked = flattener.check(&chunk, chunks.len() as u32);
@@ -107,7 +110,8 @@ fn take(
 }
 
 fn show(table: &str, rows: &RecordBatch, out: &Output) -> Result<()> {
-    let columns: Vec<mirror::Column<'_>> = rows.columns().iter().map(mirror::Column::new).collect::<Result<_>>()?;
+    let columns: Vec<mirror::Column<'_>> =
+        rows.columns().iter().map(mirror::Column::new).collect::<Result<_>>()?;
     let schema = rows.schema();
     let mut scratch = String::new();
     out.say(&format!("{table}: {} rows", rows.num_rows()));

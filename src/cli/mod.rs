@@ -95,8 +95,9 @@ pub fn exec(cli: Cli) -> u8 {
 fn enter(global: &Global) -> Result<()> {
     match &global.dir {
         None => Ok(()),
-        Some(dir) => std::env::set_current_dir(dir)
-            .map_err(|e| Error::Config(format!("-C {}: {e}", dir.display()))),
+        Some(dir) => {
+            std::env::set_current_dir(dir).map_err(|e| Error::Config(format!("-C {}: {e}", dir.display())))
+        }
     }
 }
 
@@ -119,5 +120,8 @@ fn must_exist(paths: &Paths) -> Result<()> {
     if paths.own.join("root.json").exists() {
         return Ok(());
     }
-    Err(Error::Config(format!("there are no tables in {} yet; `millrace run` makes them", paths.tables.display())))
+    Err(Error::Config(format!(
+        "there are no tables in {} yet; `millrace run` makes them",
+        paths.tables.display()
+    )))
 }

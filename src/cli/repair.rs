@@ -29,7 +29,8 @@ pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
         database: pipeline.mirror.then(|| database(&pipeline)),
     };
     let out = Output::new(global.json);
-    let done = repair::repair(&places, pipeline, Arc::new(LocalDisk), clock::system(), &mut |line| out.say(line))?;
+    let done =
+        repair::repair(&places, pipeline, Arc::new(LocalDisk), clock::system(), &mut |line| out.say(line))?;
     out.object("repair", &done);
     match &done {
         Outcome::Sound => out.say("the tables are sound; nothing to repair"),
@@ -38,7 +39,10 @@ pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
             aside.display()
         )),
         Outcome::FromRows { aside, unknown } => {
-            out.say(&format!("built again; the old tables are in {}. What this cannot know:", aside.display()));
+            out.say(&format!(
+                "built again; the old tables are in {}. What this cannot know:",
+                aside.display()
+            ));
             unknown.iter().for_each(|u| out.say(&format!("  {u}")));
         }
     }

@@ -144,7 +144,14 @@ impl Teller {
             lines::count(r.events, "event"),
             if self.batches == 1 { "1 batch".into() } else { format!("{} batches", self.batches) },
             ended.seconds,
-            if r.quarantined == 0 { "nothing quarantined".into() } else { format!("{} quarantined (millrace query 'select file, line, reason from _quarantine')", r.quarantined) },
+            if r.quarantined == 0 {
+                "nothing quarantined".into()
+            } else {
+                format!(
+                    "{} quarantined (millrace query 'select file, line, reason from _quarantine')",
+                    r.quarantined
+                )
+            },
         ));
         self.out.say(lines::tables(r).trim_end());
     }

@@ -55,13 +55,19 @@ pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
     } else {
         Output::Files { pretty: true }
     };
-    let options = Options { share_bad: args.bad.clamp(0.0, 1.0), pretty: output.pretty(), ..Options::default() };
+    let options =
+        Options { share_bad: args.bad.clamp(0.0, 1.0), pretty: output.pretty(), ..Options::default() };
     let mut shop = Shop::new(args.seed, options);
     let mut writer = Writer::new(&folder, output, "sim")?;
     let written = write(&mut shop, &mut writer, &args)?;
     let files = writer.finish()?;
     let out = super::Output::new(global.json);
-    out.say(&format!("{} written into {} ({})", count(written, "event"), folder.display(), count(files as u64, "file")));
+    out.say(&format!(
+        "{} written into {} ({})",
+        count(written, "event"),
+        folder.display(),
+        count(files as u64, "file")
+    ));
     out.object("simulated", &serde_json::json!({ "events": written, "files": files }));
     Ok(0)
 }

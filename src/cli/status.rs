@@ -40,7 +40,9 @@ pub fn exec(global: &Global, _args: StatusArgs) -> Result<u8> {
     });
     out.say(&format!("batch      {batch}"));
     match &mirror {
-        None => out.say("mirror     none (see `run --no-mirror`): counts come with the next run that has one"),
+        None => {
+            out.say("mirror     none (see `run --no-mirror`): counts come with the next run that has one")
+        }
         Some(m) => say_mirror(&out, m),
     }
     if let Some(last) = &last {
@@ -82,7 +84,8 @@ fn last_report(own: &std::path::Path) -> Result<Option<BatchReport>> {
 fn mirror(db: &std::path::Path, pipeline: &crate::pipeline::model::Pipeline) -> Result<serde_json::Value> {
     let names = pipeline.tables.iter().map(|t| t.name.as_str());
     let all: Vec<&str> = names.chain([crate::system::QUARANTINE, crate::system::FILES]).collect();
-    let columns: Vec<String> = all.iter().map(|n| format!("(select count(*) from \"{n}\") as \"{n}\"")).collect();
+    let columns: Vec<String> =
+        all.iter().map(|n| format!("(select count(*) from \"{n}\") as \"{n}\"")).collect();
     let mut text = Vec::new();
     let options = Options { format: Format::Json, ..Options::default() };
     query::run(db, &format!("select {}", columns.join(", ")), &options, &mut text)?;

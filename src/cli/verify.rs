@@ -47,7 +47,12 @@ fn text(f: &Findings) -> Vec<String> {
         })
         .collect();
     for o in &f.orphans {
-        lines.push(format!("note: {} of {} refer to rows that are not there ({})", thousands(o.rows), o.table, o.reference));
+        lines.push(format!(
+            "note: {} of {} refer to rows that are not there ({})",
+            thousands(o.rows),
+            o.table,
+            o.reference
+        ));
     }
     match f.mirror_batch {
         Some(batch) => lines.push(format!("mirror: batch {batch}; tables: batch {}", f.batch)),

@@ -103,7 +103,12 @@ fn rewrite(root: &mut Root, at: usize, files: &[FileId]) -> Result<()> {
 }
 
 /// Where the index will find the rows of the rewritten files. `_files` has no index.
-fn index_changes(root: &Root, at: usize, files: &[FileId], gathered: &Gathered) -> Result<Vec<(u128, Entry)>> {
+fn index_changes(
+    root: &Root,
+    at: usize,
+    files: &[FileId],
+    gathered: &Gathered,
+) -> Result<Vec<(u128, Entry)>> {
     let state = &root.states[at];
     if at == root.files() {
         return Ok(Vec::new());

@@ -29,7 +29,10 @@ pub fn step(root: &mut Root) -> Result<bool> {
 /// neighbours of a level hold neighbouring batches.
 fn choose(files: &[IndexFile]) -> Option<(usize, u32)> {
     let level = |f: &IndexFile| names::index_file_id(&f.name).map_or(0, |(_, level)| level);
-    files.windows(FAN_IN).position(|w| w.iter().all(|f| level(f) == level(&w[0]))).map(|at| (at, level(&files[at])))
+    files
+        .windows(FAN_IN)
+        .position(|w| w.iter().all(|f| level(f) == level(&w[0])))
+        .map(|at| (at, level(&files[at])))
 }
 
 fn fold(root: &mut Root, at: usize, from: usize, level: u32) -> Result<()> {

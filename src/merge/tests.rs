@@ -50,12 +50,14 @@ fn claims_older_than_the_index_never_win() {
 #[test]
 fn a_plan_appends_replaces_empties_and_leaves_alone() {
     let mut index = KeyIndex::default();
-    let p = plan(&index, built(&[(1, 1, 10, 2), (2, 1, 20, 1), (3, 1, 30, 0)]), 1, Counts::default()).unwrap();
+    let p =
+        plan(&index, built(&[(1, 1, 10, 2), (2, 1, 20, 1), (3, 1, 30, 0)]), 1, Counts::default()).unwrap();
     assert_eq!(p.counts, Counts { inserted: 3, ..Counts::default() });
     assert!(p.delete.is_empty() && p.index.len() == 3);
     index.apply(&p.index);
     // 1 grows, 2 says the same again, 3 stays empty with another event.
-    let p = plan(&index, built(&[(1, 2, 11, 3), (2, 2, 20, 1), (3, 2, 30, 0)]), 2, Counts::default()).unwrap();
+    let p =
+        plan(&index, built(&[(1, 2, 11, 3), (2, 2, 20, 1), (3, 2, 30, 0)]), 2, Counts::default()).unwrap();
     assert_eq!(p.counts, Counts { inserted: 1, updated: 2, unchanged: 1, ..Counts::default() });
     assert_eq!(p.delete, vec![Deletion { file: 1, first: 0, count: 2 }]);
     assert_eq!(p.append.as_ref().unwrap().rows.num_rows(), 3);
@@ -80,7 +82,10 @@ fn rows_are_packed_when_some_are_dropped() {
     let p = plan(&index, built(&[(1, 7, 1, 1), (2, 8, 20, 1), (3, 9, 3, 2)]), 2, Counts::default()).unwrap();
     let rows = p.append.unwrap();
     assert_eq!(rows.rows.num_rows(), 3);
-    assert_eq!(rows.owners.iter().map(|o| (o.owner, o.first, o.count)).collect::<Vec<_>>(), vec![(1, 0, 1), (3, 1, 2)]);
+    assert_eq!(
+        rows.owners.iter().map(|o| (o.owner, o.first, o.count)).collect::<Vec<_>>(),
+        vec![(1, 0, 1), (3, 1, 2)]
+    );
     index.apply(&p.index);
     assert_eq!(index.get(3).unwrap().first, 1);
 }

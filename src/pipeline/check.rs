@@ -28,8 +28,13 @@ fn names(p: &mut Problems, file: &File) {
         same_but_for_case(p, "columns", table.columns.iter().map(|c| &c.name));
     }
     file.views.iter().for_each(|(view, _)| name(p, "view name", view));
-    let views = file.views.iter().map(|(view, _)| view);
-    same_but_for_case(p, "tables or views", file.tables.iter().map(|t| &t.name).chain(views));
+    same_but_for_case(p, "tables", file.tables.iter().map(|t| &t.name));
+    same_but_for_case(p, "views", file.views.iter().map(|(view, _)| view));
+    for (view, _) in &file.views {
+        if file.tables.iter().any(|t| t.name.value.eq_ignore_ascii_case(&view.value)) {
+            p.add(&view.span, format!("view {} has the name of a table", quoted(&view.value)));
+        }
+    }
 }
 
 fn name(p: &mut Problems, what: &str, name: &At<String>) {

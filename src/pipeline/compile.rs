@@ -5,7 +5,8 @@ use super::check;
 use super::file::{ColumnFile, File, PartFile, SourceFile, TableFile};
 use super::fingerprint::fingerprint;
 use super::model::{
-    Base, Column, ColumnSource, Event, Level, Lookup, Part, Path, Pipeline, Reference, Table, TableKind, Type, View,
+    Base, Column, ColumnSource, Event, Level, Lookup, Part, Path, Pipeline, Reference, Table, TableKind,
+    Type, View,
 };
 use super::order;
 use super::path::{RawPath, Segment};

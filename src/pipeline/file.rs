@@ -110,7 +110,8 @@ pub(super) fn read(p: &mut Problems, root: &Node) -> File {
         file.tables = all.iter().map(|(name, node)| table(p, name, node)).collect();
     }
     if let Some(all) = top.get("views").and_then(|n| any_members(p, n, "[views]")) {
-        file.views = all.iter().filter_map(|(name, node)| Some((name.clone(), view(p, name, node)?))).collect();
+        file.views =
+            all.iter().filter_map(|(name, node)| Some((name.clone(), view(p, name, node)?))).collect();
     }
     file
 }

@@ -42,7 +42,8 @@ impl Salvage {
         let read = |def: &TableDef| read_table(&kernel, def).map_err(|e| e.to_string());
         let mut defs = defs(pipeline, paths);
         let files = defs.pop().ok_or_else(|| Error::Bug("no ledger".into()))?;
-        let ledger = read(&files).and_then(|rows| system::read_files(&rows).ok_or("it is not a ledger".to_owned()));
+        let ledger =
+            read(&files).and_then(|rows| system::read_files(&rows).ok_or("it is not a ledger".to_owned()));
         let gone = match &ledger {
             Ok(ranges) => gone(ranges, &pipeline.source.path),
             Err(why) => {
@@ -52,7 +53,10 @@ impl Salvage {
         };
         let mut rows = Vec::new();
         if ledger.is_err() || !gone.is_empty() {
-            say(&format!("{} inputs are gone or changed: their rows are taken from the old tables", gone.len()));
+            say(&format!(
+                "{} inputs are gone or changed: their rows are taken from the old tables",
+                gone.len()
+            ));
             rows = defs[..pipeline.tables.len()].iter().map(read).collect();
         }
         Ok(Salvage { gone, rows, ledger: ledger.map(|_| ()) })
@@ -83,8 +87,12 @@ impl Salvage {
                 RecordBatch::new_empty(origin::with_origin(&table.schema(), &pipeline.event))
             });
             let rows = owned_rows(&rows, table, pipeline.event.sequence.len(), &mut sources)?;
-            let mut plan =
-                merge::plan(&session.root.states[at].index, rows, crate::root::file_id(batch)?, Counts::default())?;
+            let mut plan = merge::plan(
+                &session.root.states[at].index,
+                rows,
+                crate::root::file_id(batch)?,
+                Counts::default(),
+            )?;
             if let Some(append) = &mut plan.append {
                 append.rows = origin::add(append, &pipeline.event, &sources.files, batch, now)?;
             }
@@ -199,7 +207,8 @@ fn owned_rows(
         let group = &grouped[&hash];
         let newest = group.iter().map(|r| sequence(rows, *r, parts)).max().unwrap_or_default();
         let mut seen = HashSet::new();
-        let mut kept: Vec<usize> = group.iter().copied().filter(|r| sequence(rows, *r, parts) == newest).collect();
+        let mut kept: Vec<usize> =
+            group.iter().copied().filter(|r| sequence(rows, *r, parts) == newest).collect();
         kept.reverse();
         kept.retain(|r| seen.insert(owner_of(&keys, *r)));
         kept.reverse();
@@ -233,7 +242,9 @@ fn sequence(rows: &RecordBatch, row: usize, parts: usize) -> [i64; 2] {
             return None;
         }
         match column.data_type() {
-            DataType::Timestamp(_, _) => Some(column.as_primitive_opt::<TimestampMicrosecondType>()?.value(row)),
+            DataType::Timestamp(_, _) => {
+                Some(column.as_primitive_opt::<TimestampMicrosecondType>()?.value(row))
+            }
             _ => Some(column.as_primitive_opt::<Int64Type>()?.value(row)),
         }
     };

@@ -56,13 +56,7 @@ pub fn tables(
     Ok(record)
 }
 
-fn create_table(
-    disk: &dyn Disk,
-    paths: &Paths,
-    def: &TableDef,
-    identity: &Identity,
-    now: i64,
-) -> Result<()> {
+fn create_table(disk: &dyn Disk, paths: &Paths, def: &TableDef, identity: &Identity, now: i64) -> Result<()> {
     let log = names::log_dir(&def.dir);
     let first = log.join(names::commit_file(0));
     for dir in [&log, &names::index_dir(&def.dir)] {

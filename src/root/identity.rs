@@ -54,8 +54,9 @@ impl Identity {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.at("reading", path)?,
         };
-        let identity: Identity = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::Corrupt(format!("{} is damaged ({e}); run `millrace repair`", path.display())))?;
+        let identity: Identity = serde_json::from_slice(&bytes).map_err(|e| {
+            Error::Corrupt(format!("{} is damaged ({e}); run `millrace repair`", path.display()))
+        })?;
         if identity.format != FORMAT {
             return Err(Error::Config(format!(
                 "{} has format {}; this millrace knows format {FORMAT}",

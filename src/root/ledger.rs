@@ -16,7 +16,10 @@ impl Root {
         for (&file, _) in table.files.iter().filter(|(id, _)| u64::from(**id) > batch) {
             for live in table.read(file)? {
                 let read = system::read_files(&live?.rows).ok_or_else(|| {
-                    Error::Corrupt(format!("{} is not a ledger; run `millrace repair`", table.def.dir.display()))
+                    Error::Corrupt(format!(
+                        "{} is not a ledger; run `millrace repair`",
+                        table.def.dir.display()
+                    ))
                 })?;
                 rows.extend(read.into_iter().filter(|(b, _)| *b > batch));
             }

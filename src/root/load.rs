@@ -51,7 +51,9 @@ fn state(disk: &dyn Disk, kernel: &Kernel, def: TableDef, record: &Record, app: 
         )));
     }
     if kernel.txn(&opened, app, &table.def.dir)?.is_some_and(|batch| batch > record.batch) {
-        return Err(Error::Corrupt(format!("{dir} is newer than the decision record; run `millrace repair`")));
+        return Err(Error::Corrupt(format!(
+            "{dir} is newer than the decision record; run `millrace repair`"
+        )));
     }
     let index_files = record.index.get(&table.def.name).cloned().unwrap_or_default();
     let index = load_index(disk, &table, &index_files)?;

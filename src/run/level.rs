@@ -96,7 +96,9 @@ impl Kept {
             self.bring_level(root, &mut notes)
         };
         if let Err(e) = done {
-            notes.push(format!("the mirror stays behind at this batch, and is brought level with the next: {e}"));
+            notes.push(format!(
+                "the mirror stays behind at this batch, and is brought level with the next: {e}"
+            ));
         }
         notes
     }

@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::flatten::Flattener;
 use crate::merge;
 use crate::origin;
-use crate::root::{Root, file_id};
 use crate::report::{BatchReport, Timing};
+use crate::root::{Root, file_id};
 use crate::system::{self, Rejected};
 use crate::threads;
 
@@ -34,7 +34,8 @@ impl Session {
         let begin = Instant::now();
         let now = self.root.clock.now_micros();
         let batch = self.root.next_batch;
-        let plans = Planner { root: &self.root, flattener: &self.flattener, intake: &intake, batch, now }.plans()?;
+        let plans =
+            Planner { root: &self.root, flattener: &self.flattener, intake: &intake, batch, now }.plans()?;
         let ledger = system::files_rows(&intake.files, batch, now)?;
         let merged = ms(begin);
         let done = self.root.commit_batch(&plans, ledger.clone())?;

@@ -106,7 +106,8 @@ fn read_batch(rows: &RecordBatch, entries: &mut Vec<(u128, Entry)>) {
         let bytes = rows.column(column).as_fixed_size_binary().value(row);
         u128::from_be_bytes(bytes.try_into().unwrap_or_default())
     };
-    let (seq, version) = (rows.column(1).as_primitive::<Int64Type>(), rows.column(2).as_primitive::<Int64Type>());
+    let (seq, version) =
+        (rows.column(1).as_primitive::<Int64Type>(), rows.column(2).as_primitive::<Int64Type>());
     let content = rows.column(4).as_primitive::<UInt64Type>();
     let int = |column: usize| rows.column(column).as_primitive::<UInt32Type>();
     let (file, first, count) = (int(5), int(6), int(7));

@@ -77,7 +77,11 @@ impl Kernel {
             let kind = dv.storage_type.parse()?;
             let path = dv.path_or_inline_dv.as_str();
             let descriptor = delta_kernel::actions::deletion_vector::DeletionVectorDescriptor::try_new(
-                kind, path, dv.offset, dv.size_in_bytes, dv.cardinality,
+                kind,
+                path,
+                dv.offset,
+                dv.size_in_bytes,
+                dv.cardinality,
             )?;
             descriptor.read(self.engine.storage_handler(), url)
         };

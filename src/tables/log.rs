@@ -82,7 +82,13 @@ pub fn protocol() -> Value {
 }
 
 /// `id` is a UUID. `properties` become the table's configuration.
-pub fn metadata(id: &str, name: &str, schema: &SchemaRef, properties: &[(&str, String)], now_ms: i64) -> Value {
+pub fn metadata(
+    id: &str,
+    name: &str,
+    schema: &SchemaRef,
+    properties: &[(&str, String)],
+    now_ms: i64,
+) -> Value {
     let configuration: Map<String, Value> =
         properties.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
     json!({ "metaData": {

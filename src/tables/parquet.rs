@@ -117,7 +117,8 @@ impl Iterator for LiveRows {
         self.at += batch.num_rows() as u64;
         let alive: Vec<bool> = (from..self.at).map(|row| !self.deleted.contains(row)).collect();
         let positions = (from..self.at).zip(&alive).filter(|(_, a)| **a).map(|(row, _)| row as u32).collect();
-        let rows = filter_record_batch(&batch, &BooleanArray::from(alive)).map_err(|e| damaged(&self.path, &e));
+        let rows =
+            filter_record_batch(&batch, &BooleanArray::from(alive)).map_err(|e| damaged(&self.path, &e));
         Some(rows.map(|rows| LiveBatch { rows, positions }))
     }
 }

@@ -87,7 +87,10 @@ impl Table {
 
     /// The rows of a file that are alive.
     pub fn read(&self, file: FileId) -> Result<LiveRows> {
-        let live = self.files.get(&file).ok_or_else(|| Error::Bug(format!("no file {file} in {}", self.def.name)))?;
+        let live = self
+            .files
+            .get(&file)
+            .ok_or_else(|| Error::Bug(format!("no file {file} in {}", self.def.name)))?;
         LiveRows::open(&self.path(file), live.deleted.clone())
     }
 
@@ -108,7 +111,13 @@ impl Table {
         Ok(change)
     }
 
-    fn write_rows(&self, disk: &dyn Disk, batch: FileId, rows: &RecordBatch, now_ms: i64) -> Result<LiveFile> {
+    fn write_rows(
+        &self,
+        disk: &dyn Disk,
+        batch: FileId,
+        rows: &RecordBatch,
+        now_ms: i64,
+    ) -> Result<LiveFile> {
         let name = names::data_file(batch);
         let path = self.def.dir.join(&name);
         let bytes = parquet::encode(rows)?;
@@ -124,7 +133,13 @@ impl Table {
     }
 
     /// All vectors of a batch go into one file: a batch makes at most one more file a table.
-    fn delete_rows(&self, disk: &dyn Disk, batch: FileId, delete: &[Deletion], change: &mut Change) -> Result<()> {
+    fn delete_rows(
+        &self,
+        disk: &dyn Disk,
+        batch: FileId,
+        delete: &[Deletion],
+        change: &mut Change,
+    ) -> Result<()> {
         let mut bytes = Vec::new();
         let mut writer = StreamingDeletionVectorWriter::new(&mut bytes);
         for (file, deleted) in self.grown(delete)? {
@@ -263,7 +278,9 @@ pub fn publish(disk: &dyn Disk, dir: &Path, version: u64, bytes: &str, temp: &Pa
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             disk.write(temp, bytes.as_bytes()).at("writing", temp)?;
             match disk.publish(temp, &target) {
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(other_commit(dir, version)),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                    return Err(other_commit(dir, version));
+                }
                 other => other.at("publishing", &target)?,
             }
         }

@@ -41,7 +41,10 @@ fn look(root: &Root, database: &Path, findings: &mut Findings) -> Result<()> {
         if ours != theirs {
             findings.differences.push(format!(
                 "mirror: {} has other rows than the table ({} and {}); delete {} and run again",
-                root.states[at].table.def.name, theirs.rows, ours.rows, database.display()
+                root.states[at].table.def.name,
+                theirs.rows,
+                ours.rows,
+                database.display()
             ));
         }
     }

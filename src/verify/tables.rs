@@ -15,7 +15,9 @@ pub fn table(root: &Root, at: usize, findings: &mut Findings) -> Result<()> {
     let state = &root.states[at];
     let name = state.table.def.name.clone();
     if !state.table.agrees_with(&root.kernel.open(&state.table.def.dir)?) {
-        findings.differences.push(format!("{name}: the log names other files than the process has in memory"));
+        findings
+            .differences
+            .push(format!("{name}: the log names other files than the process has in memory"));
     }
     match rows(root, at) {
         Ok(problems) => findings.differences.extend(problems.into_iter().map(|p| format!("{name}: {p}"))),
@@ -46,7 +48,8 @@ fn rows(root: &Root, at: usize) -> Result<Vec<String>> {
     for &file in state.table.files.keys() {
         for batch in state.table.read(file)? {
             let batch = batch?;
-            let pick = |columns: &[usize]| columns.iter().map(|&c| batch.rows.column(c).clone()).collect::<Vec<_>>();
+            let pick =
+                |columns: &[usize]| columns.iter().map(|&c| batch.rows.column(c).clone()).collect::<Vec<_>>();
             let (owner, key) = (pick(&owner), key.as_deref().map(pick));
             alive += batch.positions.len() as u64;
             for (row, &position) in batch.positions.iter().enumerate() {
@@ -54,7 +57,8 @@ fn rows(root: &Root, at: usize) -> Result<Vec<String>> {
                     runs.entry(owner_of(&owner, row)).or_default().take(file, position);
                 }
                 if key.as_ref().is_some_and(|key| !keys.insert(owner_of(key, row))) {
-                    problems.push(format!("row {position} of file {file} has a key that another row has too"));
+                    problems
+                        .push(format!("row {position} of file {file} has a key that another row has too"));
                 }
             }
         }
@@ -115,15 +119,21 @@ pub fn ledger(root: &Root, findings: &mut Findings) -> Result<()> {
     let mut at: HashMap<(std::sync::Arc<str>, u64, i64), u64> = HashMap::new();
     for (batch, range) in root.ledger_rows(0)? {
         if batch > root.record.batch {
-            findings.differences.push(format!("{}: {} is of batch {batch}, which was never decided",
-                system::FILES, range.name));
+            findings.differences.push(format!(
+                "{}: {} is of batch {batch}, which was never decided",
+                system::FILES,
+                range.name
+            ));
         }
         let reading = (range.name.clone(), range.fingerprint.inode, range.fingerprint.ctime_ns);
         let reached = at.entry(reading).or_insert(0);
         if range.start.offset != 0 && range.start.offset != *reached {
             findings.differences.push(format!(
                 "{}: {} goes on at byte {}, but {} bytes of it were taken",
-                system::FILES, range.name, range.start.offset, *reached
+                system::FILES,
+                range.name,
+                range.start.offset,
+                *reached
             ));
         }
         *reached = range.end.offset;
