@@ -5,7 +5,6 @@ use std::io::{Result, Write};
 use rusqlite::types::ValueRef;
 
 use super::bind::text_of;
-use super::query::Format;
 use super::text::{hex, real_text};
 
 /// Takes the rows of one answer.
@@ -13,6 +12,17 @@ pub trait Render {
     fn begin(&mut self, names: Vec<String>) -> Result<()>;
     fn row(&mut self, values: &[ValueRef<'_>]) -> Result<()>;
     fn end(&mut self, rows: u64) -> Result<()>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Aligned columns for people.
+    #[default]
+    Table,
+    /// An array of objects, one a row; blobs in hex, and in hex only.
+    Json,
+    /// RFC 4180; null is an empty field, empty text is `""`.
+    Csv,
 }
 
 /// `cell`: longest cell of a table.
