@@ -148,7 +148,7 @@ fn newer_than_the_tables_is_not_believed() {
 fn a_refill_cut_short_is_not_believed_by_older_tables() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let mut opened = open(dir.path(), BATCHES);
+        let opened = open(dir.path(), BATCHES);
         // All entries, but not the watermark: what a kill in the middle leaves.
         let entries = truth(BATCHES);
         let mut changes = sled::Batch::default();
