@@ -133,7 +133,7 @@ mod tests {
         assert!(!ready(&mut looks, modified(-999, 1), false, 0));
         assert!(ready(&mut looks, modified(-999, 1), true, 1));
         assert!(ready(&mut looks, modified(-999, 1), false, 2), "and stays so");
-        assert!(!ready(&mut looks, modified(-998, 2), false, 3), "until it changes");
+        assert!(!ready(&mut looks, modified(-500, 2), false, 3), "until it changes");
     }
 
     #[test]
