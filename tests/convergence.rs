@@ -1,6 +1,8 @@
 //! Promise 1: the tables are a pure function of the set of events ever seen. Arrival order, batch size, restarts,
 //! repeated and renamed files change nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
 mod support;
 
 use std::path::Path;
