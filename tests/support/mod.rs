@@ -7,6 +7,7 @@ pub mod files;
 pub mod generate;
 pub mod json;
 pub mod oracle;
+pub mod place;
 mod spelling;
 mod values;
 
