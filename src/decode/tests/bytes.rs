@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
-use super::super::{Guide, Reader, decode_all, is_event_file};
+use super::super::{Guide, Reader, is_event_file};
 use super::{Item, LIMITS, briefs, decode, items, shape};
 use crate::batch::{Fingerprint, Input, Resume};
 use crate::pipeline::model::Limits;
@@ -120,6 +120,20 @@ fn empty_objects_do_not_fill_the_memory() {
     assert_eq!(decode("x.json", many.as_bytes(), LIMITS).range.events, 3);
 }
 
+#[test]
+fn a_chunk_ends_when_it_is_full_of_values() {
+    let line = format!("{{\"l\":[{}{{}}]}}\n", "{},".repeat(200));
+    let text = line.repeat(8000);
+    let guide = Guide::new(&shape());
+    let mut reader = Reader::in_memory("x.json", text.into_bytes(), LIMITS).unwrap();
+    let range = reader.next(&guide, 0, 1 << 26, 1).unwrap();
+    assert_eq!((range.range.events, range.range.last), (8000, true));
+    assert!(range.chunks.len() > 2);
+    assert!(range.chunks.iter().all(|c| c.values.len() < (4 << 20) / 4 + (1 << 16) + 1000));
+    let mut reader = Reader::in_memory("x.json", line.repeat(8000).into_bytes(), LIMITS).unwrap();
+    assert!(!reader.next(&guide, 0, 1 << 22, 1).unwrap().range.last, "a range is full of values as well");
+}
+
 fn input(path: &std::path::Path, resume: Resume) -> Input {
     let file = File::open(path).unwrap();
     let m = file.metadata().unwrap();
@@ -179,14 +193,4 @@ fn a_file_that_changes_while_it_is_read_is_noticed() {
     assert!(
         Reader::open(input(folder.path(), Resume::default()), LIMITS).unwrap().next(&guide, 0, 1, 1).is_err()
     );
-}
-
-#[test]
-fn the_sample_orders_decode() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("input_events");
-    let Ok(files) = std::fs::read_dir(folder) else { return };
-    for file in files.filter_map(|f| f.ok()).filter(|f| f.file_name().to_string_lossy().ends_with(".json")) {
-        let range = decode_all(&shape(), LIMITS, "x.json", std::fs::read(file.path()).unwrap()).unwrap();
-        assert!(range.range.events > 0, "{:?}", file.path());
-    }
 }
