@@ -297,6 +297,15 @@ fn what_is_no_regular_file_is_told_and_never_waited_for() {
 }
 
 #[test]
+fn a_folder_named_like_a_file_is_told_once_and_read() {
+    let mut place = Place::new();
+    place.old("x.json/a.json", "{}");
+    let listing = place.list();
+    assert_eq!((ready(&listing), listing.folders), (vec!["x.json/a.json"], vec!["x.json".into()]));
+    assert!(place.list().folders.is_empty());
+}
+
+#[test]
 fn tells_news_once_and_shows_the_standing_each_time() {
     let mut place = Place::new();
     symlink("nowhere", place.path("a.json")).unwrap();

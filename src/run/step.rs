@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::flatten::Flattener;
 use crate::merge;
 use crate::origin;
-use crate::report::{BatchReport, Timing};
+use crate::report::{BatchReport, REJECTIONS, Rejection, Timing};
 use crate::root::{Root, file_id};
 use crate::system::{self, Rejected};
 use crate::threads;
@@ -69,8 +69,19 @@ impl Session {
             quarantined: intake.rejected.len() as u64,
             duplicate_keys: intake.files.iter().map(|f| f.duplicate_keys).sum(),
             tables: of_pipeline.map(|(s, p)| (s.table.def.name.clone(), p.counts)).collect(),
+            rejected: intake.rejected.iter().take(REJECTIONS).map(|r| rejection(intake, r)).collect(),
             ms,
         }
+    }
+}
+
+fn rejection(intake: &Intake, rejected: &Rejected) -> Rejection {
+    Rejection {
+        file: intake.files[rejected.file as usize].name.to_string(),
+        line: rejected.position.line,
+        byte_offset: rejected.position.offset,
+        element: rejected.position.element,
+        reason: rejected.reason.clone(),
     }
 }
 
