@@ -1,1 +1,1 @@
-
+//! Decode as a whole.

@@ -1,1 +1,1 @@
-//! t
+//! Discover as a whole.
