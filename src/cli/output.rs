@@ -75,7 +75,3 @@ fn print(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
-
-pub fn json_error(e: serde_json::Error) -> Error {
-    Error::Bug(format!("writing JSON: {e}"))
-}

@@ -1,1 +1,0 @@
-//! Decode as a whole.
