@@ -47,6 +47,11 @@ impl KeyIndex {
         self.entries.is_empty()
     }
 
+    /// Memory that the entries take, free slots included.
+    pub fn bytes(&self) -> usize {
+        self.entries.allocation_size()
+    }
+
     pub fn reserve(&mut self, more: usize) {
         self.entries.reserve(more);
     }
