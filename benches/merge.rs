@@ -58,7 +58,12 @@ fn main() {
     for (found, rows) in rest.iter().zip(&sizes[1..]) {
         println!("\n{rows} rows against {}:", sizes[0]);
         for step in STEPS.iter().filter(|s| first[**s] > 0.0) {
-            println!("  {step:<9} {:8.1} ms / {:8.1} ms = {:.2}", found[*step], first[*step], found[*step] / first[*step]);
+            println!(
+                "  {step:<9} {:8.1} ms / {:8.1} ms = {:.2}",
+                found[*step],
+                first[*step],
+                found[*step] / first[*step]
+            );
         }
     }
 }
@@ -113,7 +118,8 @@ impl Bench {
     fn new(folder: &Path, rows: u64) -> Bench {
         let pipeline = Arc::new(pipeline::parse(pipeline::DEFAULT, "orders.toml").unwrap());
         // Dimensions grow with the facts, or the larger tables would be large in name only.
-        let options = Options { customers: rows / 4, items: rows / 10, sellers: rows / 100, ..Options::default() };
+        let options =
+            Options { customers: rows / 4, items: rows / 10, sellers: rows / 100, ..Options::default() };
         let (folder, shop) = (folder.to_path_buf(), Shop::new(1, options));
         let mut bench = Bench { folder, pipeline, session: None, shop, told: Vec::new(), rng: 1, files: 0 };
         bench.session = Some(bench.open(false));
@@ -172,7 +178,10 @@ impl Bench {
             let (table, folded) = (&state.table, state.index_files.len());
             let (name, rows, files) = (&table.def.name, table.rows_alive(), table.files.len());
             let size: i64 = table.files.values().map(|f| f.action.size).sum();
-            println!("  {name:<17} {rows:>9} rows {files:>4} files {:>7.1} MB {folded:>4} index files", size as f64 / 1e6);
+            println!(
+                "  {name:<17} {rows:>9} rows {files:>4} files {:>7.1} MB {folded:>4} index files",
+                size as f64 / 1e6
+            );
         }
         println!(
             "  opened in {opened:.0} ms; {keys} keys, {:.1} bytes a key; {}",

@@ -111,6 +111,9 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     let ended = Ended { source: options.source.clone(), ..Ended::default() };
     let mut live = Live { session, folder, options, stop, observer, started, ended, open: VecDeque::new() };
     live.go()?;
+    if !stop.is_set() {
+        live.session.finish()?;
+    }
     live.ended.seconds = started.elapsed().as_secs_f64();
     live.ended.stopped = stop.is_set();
     Ok(live.ended)
