@@ -24,7 +24,6 @@ use crate::tables::index_file::IndexFile;
 use crate::tables::{Disk, Kernel, Table, TableDef, log, names};
 
 pub use identity::Identity;
-pub use load::read_index;
 pub use lock::Lock;
 
 /// A table with its key index. `_files` only ever grows and needs none.
@@ -87,7 +86,7 @@ impl Root {
         let kernel = Kernel::new(disk.clone(), &paths.temp)?;
         let next_batch = record.batch + 1;
         let sweepable = defs.clone();
-        let states = load::states(disk.as_ref(), &kernel, defs, &record, &app_id(&pipeline.name))?;
+        let states = load::states(&kernel, defs, &record, &app_id(&pipeline.name))?;
         // Only now is the record known to be these tables' own.
         sweep::undecided(disk.as_ref(), &paths, &sweepable, &record)?;
         Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, _lock: lock })
@@ -111,6 +110,7 @@ impl Root {
             .map(|(plan, state)| Work {
                 table: &state.table,
                 append: plan.append.as_ref().map(|a| a.rows.clone()),
+                ready: None,
                 delete: &plan.delete,
                 drop: &[],
                 index: &plan.index,
@@ -118,6 +118,7 @@ impl Root {
             .chain(std::iter::once(Work {
                 table: &self.states[plans.len()].table,
                 append: Some(ledger),
+                ready: None,
                 delete: &[],
                 drop: &[],
                 index: &[],

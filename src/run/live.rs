@@ -129,6 +129,9 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
         mend,
     };
     live.go()?;
+    if !stop.is_set() {
+        live.session.finish()?;
+    }
     live.ended.seconds = started.elapsed().as_secs_f64();
     live.ended.stopped = stop.is_set();
     Ok(live.ended)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, max, max_string, min, min_string};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
@@ -21,15 +21,34 @@ const STATS_TEXT: usize = 64;
 const READ_ROWS: usize = 8192;
 
 pub fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(bug)?))
-        .set_created_by(concat!("millrace ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties)).map_err(bug)?;
-    writer.write(rows).map_err(bug)?;
-    writer.close().map_err(bug)?;
-    Ok(bytes)
+    let mut encoder = Encoder::new(&rows.schema())?;
+    encoder.write(rows)?;
+    encoder.finish()
+}
+
+/// One file in the making.
+pub struct Encoder {
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl Encoder {
+    pub fn new(schema: &SchemaRef) -> Result<Self> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(bug)?))
+            .set_created_by(concat!("millrace ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        Ok(Encoder {
+            writer: ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(bug)?,
+        })
+    }
+
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.writer.write(rows).map_err(bug)
+    }
+
+    pub fn finish(self) -> Result<Vec<u8>> {
+        self.writer.into_inner().map_err(bug)
+    }
 }
 
 fn bug(e: parquet::errors::ParquetError) -> Error {
