@@ -98,10 +98,10 @@ fn quarantine_does_not_show_how_a_file_was_cut() {
 fn events_that_ask_for_much_memory_are_taken_a_few_at_a_time() {
     let folder = folder();
     let folder = folder.path();
-    // 40 items, each of which repeats 4 MB of the order: 160 MB of rows an event, 800 MB together.
+    // 40 items, each of which repeats 4 MB of the order: 160 MB of rows an event, 1.3 GB together.
     let items: Vec<String> = (0..40).map(|n| format!(r#"{{"cod_vrne_prod":"I{n}"}}"#)).collect();
     let long = "x".repeat(4 << 20);
-    let lines: Vec<String> = (0..5)
+    let lines: Vec<String> = (0..8)
         .map(|n| {
             order(
                 &format!("O{n}"),
