@@ -53,6 +53,7 @@ fn histories() -> impl Strategy<Value = History> {
 fn pipeline_for(folder: &Path, history: &History) -> Arc<Pipeline> {
     let mut pipeline = pipeline::parse(pipeline::DEFAULT, "orders.toml").unwrap();
     pipeline.source.path = folder.join("input_events");
+    pipeline.source.settle_ms = 0;
     pipeline.source.batch_files = history.batch_files;
     pipeline.source.batch_bytes = history.batch_bytes;
     Arc::new(pipeline)

@@ -5,8 +5,8 @@ use crate::commit::record::Record;
 use crate::error::{Error, Result};
 use crate::merge::KeyIndex;
 use crate::system;
-use crate::tables::index_file::{self, IndexFile};
-use crate::tables::{Disk, Kernel, Table, TableDef, names};
+use crate::tables::index_file::{Entries, IndexFile};
+use crate::tables::{Kernel, Table, TableDef, names};
 use crate::threads;
 
 use super::{Identity, State};
@@ -22,17 +22,11 @@ pub fn check_root(record: &Record, identity: &Identity, paths: &Paths) -> Result
 }
 
 /// Opens every table, several at a time: most of it is waiting for files.
-pub fn states(
-    disk: &dyn Disk,
-    kernel: &Kernel,
-    defs: Vec<TableDef>,
-    record: &Record,
-    app: &str,
-) -> Result<Vec<State>> {
-    threads::each(defs, |def| state(disk, kernel, def, record, app))
+pub fn states(kernel: &Kernel, defs: Vec<TableDef>, record: &Record, app: &str) -> Result<Vec<State>> {
+    threads::each(defs, |def| state(kernel, def, record, app))
 }
 
-fn state(disk: &dyn Disk, kernel: &Kernel, def: TableDef, record: &Record, app: &str) -> Result<State> {
+fn state(kernel: &Kernel, def: TableDef, record: &Record, app: &str) -> Result<State> {
     let opened = kernel.open(&def.dir)?;
     let expected = record.versions.get(&def.name).copied().unwrap_or(0);
     let table = Table::new(def, &opened)?;
@@ -56,7 +50,7 @@ fn state(disk: &dyn Disk, kernel: &Kernel, def: TableDef, record: &Record, app: 
         )));
     }
     let index_files = record.index.get(&table.def.name).cloned().unwrap_or_default();
-    let index = load_index(disk, &table, &index_files)?;
+    let index = load_index(&table, &index_files)?;
     if table.def.name != system::FILES && index.rows() != table.rows_alive() {
         return Err(Error::Corrupt(format!(
             "{dir} has {} rows, its key index {}; run `millrace repair`",
@@ -68,34 +62,16 @@ fn state(disk: &dyn Disk, kernel: &Kernel, def: TableDef, record: &Record, app: 
 }
 
 /// Newest file first: an owner's first entry is its last word.
-fn load_index(disk: &dyn Disk, table: &Table, files: &[IndexFile]) -> Result<KeyIndex> {
+fn load_index(table: &Table, files: &[IndexFile]) -> Result<KeyIndex> {
     let mut index = KeyIndex::default();
+    let dir = names::index_dir(&table.def.dir);
     for file in files.iter().rev() {
-        let entries = read_index(disk, table, file)?;
-        index.reserve(entries.len());
-        for (owner, entry) in entries {
-            index.insert_older(owner, entry);
+        let mut entries = Entries::open(&dir, file)?;
+        while let Some(rows) = entries.next_rows()? {
+            for (owner, entry) in rows {
+                index.insert_older(owner, entry);
+            }
         }
     }
     Ok(index)
-}
-
-/// Reads one index file and holds it against the record's checksum.
-pub fn read_index(
-    disk: &dyn Disk,
-    table: &Table,
-    file: &IndexFile,
-) -> Result<Vec<(u128, crate::batch::Entry)>> {
-    let path = names::index_dir(&table.def.dir).join(&file.name);
-    let damaged = |why: String| {
-        Error::Corrupt(format!("the key index file {} {why}; run `millrace repair`", path.display()))
-    };
-    let bytes = match disk.read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(damaged("is missing".into())),
-        other => other.map_err(|e| Error::io("reading", &path, e))?,
-    };
-    if index_file::checksum(&bytes) != file.checksum {
-        return Err(damaged("is damaged (its checksum does not match)".into()));
-    }
-    index_file::decode(&bytes).map_err(|why| damaged(format!("cannot be read ({why})")))
 }

@@ -24,7 +24,6 @@ use crate::tables::index_file::IndexFile;
 use crate::tables::{Disk, Kernel, Table, TableDef, log, names};
 
 pub use identity::Identity;
-pub use load::read_index;
 pub use lock::Lock;
 
 /// A table with its key index. `_files` only ever grows and needs none.
@@ -86,8 +85,10 @@ impl Root {
         commit::publish(disk.as_ref(), &paths, &record)?;
         let kernel = Kernel::new(disk.clone(), &paths.temp)?;
         let next_batch = record.batch + 1;
-        sweep::undecided(disk.as_ref(), &paths, &defs, &record)?;
-        let states = load::states(disk.as_ref(), &kernel, defs, &record, &app_id(&pipeline.name))?;
+        let sweepable = defs.clone();
+        let states = load::states(&kernel, defs, &record, &app_id(&pipeline.name))?;
+        // Only now is the record known to be these tables' own.
+        sweep::undecided(disk.as_ref(), &paths, &sweepable, &record)?;
         Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, _lock: lock })
     }
 
@@ -109,6 +110,7 @@ impl Root {
             .map(|(plan, state)| Work {
                 table: &state.table,
                 append: plan.append.as_ref().map(|a| a.rows.clone()),
+                ready: None,
                 delete: &plan.delete,
                 drop: &[],
                 index: &plan.index,
@@ -116,6 +118,7 @@ impl Root {
             .chain(std::iter::once(Work {
                 table: &self.states[plans.len()].table,
                 append: Some(ledger),
+                ready: None,
                 delete: &[],
                 drop: &[],
                 index: &[],

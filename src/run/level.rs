@@ -25,7 +25,7 @@ pub fn system_tables() -> Vec<SystemTable> {
         name: system::QUARANTINE.into(),
         schema: system::quarantine_schema(),
         key: system::QUARANTINE_KEY.to_vec(),
-        owner: system::QUARANTINE_OWNER.to_vec(),
+        owner: Vec::new(),
     };
     vec![quarantine, files]
 }
@@ -48,7 +48,9 @@ impl Kept {
         let (mirror, state, mut notes) =
             Mirror::open(database, &root.pipeline, &system_tables(), root.identity.root_id())?;
         let mut kept = Kept { mirror, state, lost: false };
-        kept.bring_level(root, &mut notes)?;
+        if let Err(e) = kept.bring_level(root, &mut notes) {
+            notes.push(format!("the mirror is behind, and brought level as soon as that works: {e}"));
+        }
         Ok((kept, notes))
     }
 
@@ -238,7 +240,7 @@ fn select(rows: &RecordBatch, keep: impl Fn(usize) -> bool) -> RecordBatch {
 }
 
 fn is_owned(root: &Root, at: usize) -> bool {
-    root.pipeline.tables.get(at).is_none_or(|t| t.kind.is_owned())
+    root.pipeline.tables.get(at).is_some_and(|t| t.kind.is_owned())
 }
 
 /// How the mirror names the table at `at`.

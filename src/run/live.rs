@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::batch::{Input, Unread};
+use crate::batch::{FileRange, Input, Unread};
 use crate::decode::Reader;
 use crate::discover::{Folder, Listing, Now};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::report::BatchReport;
 use crate::text::shown;
 use crate::threads;
 
-use super::intake::Worker;
+use super::intake::{Left, Worker};
 use super::{Intake, Session};
 
 #[derive(Debug, Clone)]
@@ -113,8 +113,25 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     let started = Instant::now();
     let ended = Ended { source: options.source.clone(), ..Ended::default() };
     let (open, mend) = (VecDeque::new(), (None, MENDING.0));
-    let mut live = Live { session, folder, options, stop, observer, started, ended, open, mend };
+    let (inputs, again) = (Vec::new(), false);
+    let mut live = Live {
+        session,
+        folder,
+        options,
+        stop,
+        observer,
+        started,
+        ended,
+        open,
+        inputs,
+        again,
+        idle: None,
+        mend,
+    };
     live.go()?;
+    if !stop.is_set() {
+        live.session.finish()?;
+    }
     live.ended.seconds = started.elapsed().as_secs_f64();
     live.ended.stopped = stop.is_set();
     Ok(live.ended)
@@ -130,6 +147,12 @@ struct Live<'a> {
     ended: Ended,
     /// Files larger than a batch, being read range by range.
     open: VecDeque<Reader>,
+    /// Opened, but not begun.
+    inputs: Vec<Input>,
+    /// Files were left in the middle, or changed between listing and reading: list again.
+    again: bool,
+    /// `once`: since when there is nothing left but files that are being written.
+    idle: Option<Instant>,
     /// When mending the mirror last failed, and how long to leave it alone.
     mend: (Option<Instant>, Duration),
 }
@@ -143,14 +166,22 @@ impl Live<'_> {
         let mut woken = if self.options.once { None } else { Some(self.folder.watch()) };
         let mut listing = self.folder.list(&self.session.ledger, self.now());
         let mut first = true;
+        self.tell_notes();
         loop {
             self.told(&listing);
             let took = !listing.ready.is_empty();
             self.take_all(&mut listing)?;
-            if self.stop.is_set() || (self.options.once && self.nothing_to_wait_for(&listing)) {
+            if self.stop.is_set() {
                 return Ok(());
             }
-            if first && listing.waiting.is_empty() && !self.options.once {
+            if std::mem::take(&mut self.again) {
+                listing = self.folder.list(&self.session.ledger, self.now());
+                continue;
+            }
+            if self.options.once && !took && self.nothing_to_wait_for(&listing) {
+                return Ok(());
+            }
+            if first && !took && !self.options.once {
                 self.ended.seconds = self.started.elapsed().as_secs_f64();
                 self.observer.caught_up(&self.ended);
                 first = false;
@@ -169,9 +200,14 @@ impl Live<'_> {
         }
     }
 
+    fn tell_notes(&mut self) {
+        std::mem::take(&mut self.session.notes).iter().for_each(|note| self.observer.note(note));
+    }
+
     /// `once`: what the first listing saw is taken; files that are still being written are waited for.
     fn nothing_to_wait_for(&mut self, listing: &Listing) -> bool {
-        if !listing.waiting.is_empty() && self.started.elapsed() < PATIENCE {
+        let since = *self.idle.get_or_insert_with(Instant::now);
+        if !listing.waiting.is_empty() && since.elapsed() < PATIENCE {
             return false;
         }
         self.ended.waiting = listing.waiting.iter().map(|w| (w.name.to_string(), w.why.into())).collect();
@@ -233,17 +269,21 @@ impl Live<'_> {
             let next = std::thread::scope(|scope| {
                 let reading = work.map(|work| scope.spawn(|| work.go(&worker)));
                 let committed = ahead.take().map_or(Ok(()), |intake| self.commit(intake));
-                let read = reading.map(|thread| thread.join().map_err(|_| threads::died())).transpose();
-                committed.and(read)
+                let read = reading.map(|thread| thread.join().unwrap_or_else(|_| Err(threads::died())));
+                committed.and(read.transpose())
             })?;
-            ahead = next.map(|(intake, readers)| {
-                self.open.extend(readers);
+            ahead = next.map(|(intake, left)| {
+                self.open.extend(left.readers);
+                self.inputs = left.inputs;
                 intake
             });
         }
         // A stop leaves the rest of a large file for the next run: its ranges so far are in the ledger.
         for reader in self.open.drain(..) {
             self.folder.release(reader.name());
+        }
+        for input in self.inputs.drain(..) {
+            self.folder.release(&input.name);
         }
         Ok(())
     }
@@ -253,6 +293,9 @@ impl Live<'_> {
         let (files, bytes) = (source.batch_files, source.batch_bytes);
         if let Some(reader) = self.open.pop_front() {
             return Some(Work::Range(Box::new(reader), bytes));
+        }
+        if !self.inputs.is_empty() {
+            return Some(Work::Files(std::mem::take(&mut self.inputs), bytes));
         }
         let now = self.now();
         while !listing.ready.is_empty() {
@@ -280,9 +323,11 @@ impl Live<'_> {
             return Ok(());
         }
         let done: Vec<_> = intake.files.iter().filter(|f| f.last).map(|f| f.name.clone()).collect();
-        let bytes = intake.files.iter().filter(|f| f.last).map(|f| f.fingerprint.size).sum();
+        let bytes = intake.files.iter().map(source_bytes).sum();
+        let cut = intake.cut.clone();
         let report = self.session.run_batch(intake)?;
-        for name in &done {
+        self.again |= !cut.is_empty();
+        for name in done.iter().chain(&cut) {
             self.folder.release(name);
             self.ended.unread.remove(&**name);
         }
@@ -291,8 +336,17 @@ impl Live<'_> {
         self.session.note_report(&report);
         self.observer.batch(&report, bytes);
         self.session.maintain()?;
-        std::mem::take(&mut self.session.notes).iter().for_each(|note| self.observer.note(note));
+        self.tell_notes();
         Ok(())
+    }
+}
+
+/// Bytes on disk that a range stands for: of a compressed file they are known when it is done.
+fn source_bytes(range: &FileRange) -> u64 {
+    match (range.name.ends_with(".gz") || range.name.ends_with(".zst"), range.last) {
+        (true, true) => range.fingerprint.size,
+        (true, false) => 0,
+        (false, _) => range.end.offset - range.start.offset,
     }
 }
 
@@ -303,15 +357,11 @@ enum Work {
 }
 
 impl Work {
-    /// Reads, decodes, checks. Returns also the readers of files that are not done.
-    fn go(self, worker: &Worker<'_>) -> (Intake, Vec<Reader>) {
+    /// Reads, decodes, checks. Returns also what is left to read.
+    fn go(self, worker: &Worker<'_>) -> Result<(Intake, Left)> {
         match self {
             Work::Files(inputs, budget) => worker.files(inputs, budget),
-            Work::Range(mut reader, budget) => {
-                let intake = worker.range(&mut reader, budget);
-                let more = intake.unread.is_empty() && !reader.is_done();
-                (intake, if more { vec![*reader] } else { Vec::new() })
-            }
+            Work::Range(reader, budget) => Ok(worker.range(*reader, budget)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One batch from decoded events to visible rows.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::{Chunk, Claims, Counts, FileRange, Plan, Unread};
@@ -22,6 +24,8 @@ pub struct Intake {
     pub claims: Claims,
     pub rejected: Vec<Rejected>,
     pub unread: Vec<Unread>,
+    /// Files whose range was cut short: to be taken up again where it ended.
+    pub cut: Vec<Arc<str>>,
     pub bytes: u64,
     /// Milliseconds it took to read, decode and check.
     pub read_ms: f64,
@@ -115,11 +119,15 @@ impl Planner<'_> {
         Ok(plan)
     }
 
-    /// Quarantine rows are owned by what was read. A good file that was never bad needs no entry.
+    /// Reading a file again replaces what was wrong in it.
     fn quarantine(&self) -> Result<Plan> {
-        let index = &self.root.states[self.root.quarantine()].index;
-        let mut rows = system::quarantine_rows(&self.intake.files, &self.intake.rejected, self.batch)?;
-        rows.owners.retain(|o| o.count > 0 || index.get(o.owner).is_some_and(|e| e.count > 0));
+        let state = &self.root.states[self.root.quarantine()];
+        let index = &state.index;
+        let again = |f: &&FileRange| f.changed && f.start.offset == 0;
+        let names: HashSet<&str> = self.intake.files.iter().filter(again).map(|f| &*f.name).collect();
+        let old =
+            if names.is_empty() { Vec::new() } else { self.root.quarantined(&|n| names.contains(n))? };
+        let rows = system::quarantine_rows(&self.intake.files, &self.intake.rejected, &old, self.batch)?;
         let mut plan = merge::plan(index, rows, file_id(self.batch)?, Counts::default())?;
         if let Some(append) = &mut plan.append {
             append.rows = system::quarantine_origin(&append.rows, self.batch, self.now)?;

@@ -36,6 +36,8 @@ impl std::fmt::Debug for Kernel {
 pub struct Opened {
     pub version: u64,
     pub files: Vec<(FileAction, RoaringTreemap)>,
+    /// Version of the log checkpoint that it was read through; 0 if there was none.
+    pub checkpoint: u64,
     pub snapshot: SnapshotRef,
 }
 
@@ -51,9 +53,14 @@ impl Kernel {
 
     /// The newest version and its live files, deletion vectors read.
     pub fn open(&self, dir: &Path) -> Result<Opened> {
+        self.open_at(dir, None)
+    }
+
+    /// The same of a certain version, if one is given.
+    pub fn open_at(&self, dir: &Path, version: Option<u64>) -> Result<Opened> {
         let url = table_url(dir)?;
         let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
-        let snapshot = Snapshot::builder_for(url.as_str()).build(self.engine.as_ref()).map_err(fail)?;
+        let snapshot = self.snapshot(&url, version).map_err(fail)?;
         let mut files = Vec::new();
         let scan = snapshot.clone().scan_builder().build().map_err(fail)?;
         for part in scan.scan_metadata(self.engine.as_ref()).map_err(fail)? {
@@ -68,7 +75,16 @@ impl Kernel {
                 }
             }
         }
-        Ok(Opened { version: snapshot.version(), files, snapshot })
+        let checkpoint = snapshot.log_segment().checkpoint_version.unwrap_or(0);
+        Ok(Opened { version: snapshot.version(), files, checkpoint, snapshot })
+    }
+
+    fn snapshot(&self, url: &Url, version: Option<u64>) -> delta_kernel::KernelResult<SnapshotRef> {
+        let builder = Snapshot::builder_for(url.as_str());
+        match version {
+            Some(version) => builder.at_version(version).build(self.engine.as_ref()),
+            None => builder.build(self.engine.as_ref()),
+        }
     }
 
     fn deleted_rows(&self, url: &Url, file: &FileAction, dir: &Path) -> Result<RoaringTreemap> {
@@ -97,14 +113,14 @@ impl Kernel {
         Ok(version.map_err(|e| unreadable(dir, &e))?.and_then(|v| u64::try_from(v).ok()))
     }
 
-    /// Writes a log checkpoint at the newest version and opens the table again through it. Returns what it
-    /// found, so that the caller can compare before it deletes anything older.
-    pub fn checkpoint(&self, dir: &Path) -> Result<Opened> {
+    /// Writes a log checkpoint of a version and opens that version again through it. Returns what it found, so that
+    /// the caller can compare before it deletes anything older.
+    pub fn checkpoint(&self, dir: &Path, version: u64) -> Result<Opened> {
         let url = table_url(dir)?;
         let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
-        let snapshot = Snapshot::builder_for(url.as_str()).build(self.engine.as_ref()).map_err(fail)?;
+        let snapshot = self.snapshot(&url, Some(version)).map_err(fail)?;
         snapshot.checkpoint(self.engine.as_ref(), None).map_err(fail)?;
-        self.open(dir)
+        self.open_at(dir, Some(version))
     }
 }
 
