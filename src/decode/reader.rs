@@ -8,7 +8,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::bytes::{End, Feed, Raw, rule};
-use super::documents::{Block, Place, Stop, Terms, Walked, lines, resume, walk};
+use super::documents::{Block, Place, Stop, Terms, Walked, lines, resume, walk, weight};
 use super::guide::Guide;
 use super::parallel;
 use super::skip::{Goal, Rule, Skip};
@@ -196,8 +196,8 @@ impl Reader {
         draft.push(chunk);
         match stop {
             Stop::More => {}
-            // A block may also be full of values before its text is dealt with.
-            Stop::Enough => draft.enough = draft.values >= draft.most_values || self.offset >= draft.until,
+            // A block may also be full before its text is dealt with.
+            Stop::Enough => draft.enough = draft.weight >= draft.most_weight || self.offset >= draft.until,
             Stop::Skip(skip) => self.skip(skip, draft)?,
             Stop::End => self.end(draft),
         }
@@ -313,10 +313,10 @@ struct Draft {
     start: Resume,
     chunks: Vec<Chunk>,
     hash: Xxh3,
-    /// The byte of the file from which on nothing more is wanted, and how many values are enough too.
+    /// The byte of the file from which on nothing more is wanted, and how much weight is enough too.
     until: u64,
-    most_values: u64,
-    values: u64,
+    most_weight: u64,
+    weight: u64,
     /// There is a document or a bad part in it.
     taken: bool,
     enough: bool,
@@ -332,8 +332,8 @@ impl Draft {
             chunks: Vec::new(),
             hash: Xxh3::new(),
             until: start.offset.saturating_add(budget.max(1)),
-            most_values: budget / 4,
-            values: 0,
+            most_weight: budget / 4,
+            weight: 0,
             taken: false,
             enough: false,
             stuck: false,
@@ -353,7 +353,7 @@ impl Draft {
             chunk.text.shrink_to_fit();
         }
         self.taken = true;
-        self.values += chunk.values.len() as u64;
+        self.weight += weight(&chunk) as u64;
         self.chunks.push(chunk);
     }
 

@@ -29,6 +29,8 @@ const LEAST: u64 = 1 << 20;
 /// What the rows of a batch may take in memory. An event's own values stand in each of its rows, so a little text
 /// can ask for a lot; what goes beyond is left for the next batch.
 const ROW_BYTES: u64 = 512 << 20;
+/// What something bad takes on its way to quarantine: its place, reason, text and key.
+const REJECTED_BYTES: u64 = 1 << 10;
 
 /// What became of one file.
 struct Read {
@@ -85,7 +87,9 @@ impl Part {
 
     fn row_bytes(&self) -> i64 {
         let sum = self.checked.iter().flat_map(|c| &c.bytes).fold(0, |a: u64, b| a.saturating_add(*b));
-        i64::try_from(sum).unwrap_or(i64::MAX)
+        let unfit: usize = self.checked.iter().map(|c| c.bad.len()).sum();
+        let bad: usize = self.range.chunks.iter().map(|c| c.bad.len()).sum();
+        i64::try_from(sum.saturating_add((unfit + bad) as u64 * REJECTED_BYTES)).unwrap_or(i64::MAX)
     }
 
     /// Drops what comes after the document whose rows go beyond `limit` bytes, and ends the range before it. The

@@ -134,6 +134,23 @@ fn a_chunk_ends_when_it_is_full_of_values() {
     assert!(!reader.next(&guide, 0, 1 << 22, 1).unwrap().range.last, "a range is full of values as well");
 }
 
+#[test]
+fn a_range_is_full_of_bad_parts_or_of_tiny_documents_long_before_its_text_is_read() {
+    let guide = Guide::new(&shape());
+    for unit in ["{]\n", "{}\n"] {
+        let mut reader = Reader::in_memory("x.ndjson", unit.repeat(1 << 20).into_bytes(), LIMITS).unwrap();
+        let (mut ranges, mut all) = (0, 0);
+        while !reader.is_done() {
+            let range = reader.next(&guide, 0, 4 << 20, 2).unwrap().range;
+            let taken = range.events + range.quarantined;
+            assert!(taken < 70_000, "{unit:?}: {taken} at once");
+            (ranges, all) = (ranges + 1, all + taken);
+        }
+        assert_eq!(all, 1 << 20);
+        assert!(ranges > 10, "{ranges}");
+    }
+}
+
 fn input(path: &std::path::Path, resume: Resume) -> Input {
     let file = File::open(path).unwrap();
     let m = file.metadata().unwrap();
