@@ -134,7 +134,7 @@ impl Job {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let id = names::data_file_id(&name).or_else(|| names::dv_file_id(&name));
             if id.is_some_and(|id| id <= batch) && !named.contains(&name) {
-                self.disk.remove(&entry.path()).at("removing", &entry.path())?;
+                self.disk.remove(&entry.path()).at("removing", entry.path())?;
             }
         }
         Ok(())
