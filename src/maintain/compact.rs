@@ -147,7 +147,7 @@ fn tier(bytes: u64, policy: &Policy) -> u32 {
 pub fn owner_columns(root: &Root, at: usize) -> Vec<usize> {
     match root.pipeline.tables.get(at) {
         Some(table) => table.owner_columns().to_vec(),
-        None => crate::system::QUARANTINE_OWNER.to_vec(),
+        None => crate::system::QUARANTINE_KEY.to_vec(),
     }
 }
 

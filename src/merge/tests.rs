@@ -1,3 +1,5 @@
+//! Merge on small plans: who wins, what is written, what is only counted.
+
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};

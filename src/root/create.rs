@@ -1,5 +1,7 @@
 //! Makes an empty root: folders, empty tables, the first record. Every step can be repeated after a crash.
 
+use std::path::Path;
+
 use crate::commit::Paths;
 use crate::commit::record::Record;
 use crate::error::{Error, IoContext, Result};
@@ -35,7 +37,7 @@ pub fn tables(
     now: i64,
 ) -> Result<Record> {
     for def in defs {
-        if names::log_dir(&def.dir).join(names::commit_file(1)).exists() {
+        if has_commits(&names::log_dir(&def.dir))? {
             return Err(Error::Corrupt(format!(
                 "the decision record {} is missing although {} has commits; run `millrace repair`",
                 paths.decision.display(),
@@ -54,6 +56,21 @@ pub fn tables(
     };
     crate::commit::decide(disk, paths, &record)?;
     Ok(record)
+}
+
+/// Anything in the log but version 0: older commits may have been cleaned away.
+fn has_commits(log: &Path) -> Result<bool> {
+    let entries = match std::fs::read_dir(log) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.at("listing", log)?,
+    };
+    let first = names::commit_file(0);
+    for entry in entries {
+        if entry.at("listing", log)?.file_name() != *first {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn create_table(disk: &dyn Disk, paths: &Paths, def: &TableDef, identity: &Identity, now: i64) -> Result<()> {

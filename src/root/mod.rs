@@ -85,8 +85,10 @@ impl Root {
         commit::publish(disk.as_ref(), &paths, &record)?;
         let kernel = Kernel::new(disk.clone(), &paths.temp)?;
         let next_batch = record.batch + 1;
-        sweep::undecided(disk.as_ref(), &paths, &defs, &record)?;
+        let sweepable = defs.clone();
         let states = load::states(&kernel, defs, &record, &app_id(&pipeline.name))?;
+        // Only now is the record known to be these tables' own.
+        sweep::undecided(disk.as_ref(), &paths, &sweepable, &record)?;
         Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, _lock: lock })
     }
 

@@ -106,6 +106,11 @@ impl Session {
         Ok(())
     }
 
+    /// Looks after the mirror while nothing else is to be done. What there is to say about it.
+    fn mend_mirror(&mut self) -> Vec<String> {
+        self.mirror.as_mut().map(|mirror| mirror.mend(&self.root)).unwrap_or_default()
+    }
+
     /// Leaves the report for `status`. Nothing hangs on it: it is neither synced nor missed.
     fn note_report(&self, report: &BatchReport) {
         let own = &self.root.paths.own;

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value, json};
@@ -17,8 +18,9 @@ use crate::error::{Error, IoContext, Result};
 
 /// Text longer than this gets no minimum and maximum: they would bloat the log.
 const STATS_TEXT: usize = 64;
-/// Rows per batch when reading.
+/// Rows per batch when reading, and what their text may take: a column of a batch holds at most 2 GiB.
 const READ_ROWS: usize = 8192;
+const READ_BYTES: u64 = 64 << 20;
 
 pub fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
     let mut encoder = Encoder::new(&rows.schema())?;
@@ -118,10 +120,26 @@ impl LiveRows {
     pub fn open(path: &Path, deleted: RoaringTreemap) -> Result<Self> {
         let file = File::open(path).at("opening", path)?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|b| b.with_batch_size(READ_ROWS).build())
+            .and_then(|b| {
+                let rows = rows_at_once(b.metadata());
+                b.with_batch_size(rows).build()
+            })
             .map_err(|e| damaged(path, &e))?;
         Ok(LiveRows { reader, deleted, at: 0, path: path.to_path_buf() })
     }
+}
+
+/// By the row group with the longest rows. A dictionary may have folded a long text that every row repeats, so the
+/// size before encoding counts.
+fn rows_at_once(metadata: &ParquetMetaData) -> usize {
+    let longest = metadata.row_groups().iter().map(|group| {
+        let text =
+            |c: &ColumnChunkMetaData| c.unencoded_byte_array_data_bytes().unwrap_or(c.uncompressed_size());
+        let bytes: u64 = group.columns().iter().map(|c| text(c).max(0) as u64).sum();
+        bytes / (group.num_rows().max(1) as u64)
+    });
+    let rows = READ_BYTES / longest.max().unwrap_or(0).max(1);
+    usize::try_from(rows).unwrap_or(READ_ROWS).clamp(1, READ_ROWS)
 }
 
 impl Iterator for LiveRows {
