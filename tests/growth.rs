@@ -126,7 +126,7 @@ impl Place {
         let name = format!("{}.ndjson", self.files).into();
         let input = Input { name, path, file, fingerprint, resume: Resume::default(), changed: false };
         let flattener = session.flattener.clone();
-        let (intake, _) = Worker::new(&self.pipeline, &flattener, 1).files(vec![input], 1 << 20);
+        let (intake, _) = Worker::new(&self.pipeline, &flattener, 1).files(vec![input], 1 << 20).unwrap();
         assert!(intake.unread.is_empty(), "{:?}", intake.unread);
         session.run_batch(intake).unwrap();
         session.maintain().unwrap();
