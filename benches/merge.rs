@@ -1,6 +1,6 @@
 //! Promise 3, measured: merging 10,000 events costs the same into tables of 100 thousand and of 5 million rows.
 //!
-//! `cargo bench --bench merge -- [--rows 100000,5000000] [--batches 20] [--mirror] [--keep DIR]`
+//! `cargo bench --bench merge -- [--rows 100000,5000000] [--batches 40] [--mirror]`
 //!
 //! The whole way of a batch is timed, from bytes to visible rows, with every sync. Each size runs in a process of its
 //! own, so that one's memory says nothing about the other's. Rows are those of `order_item`; the other eight tables
@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write, stdin};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,10 +31,11 @@ const EVENTS: u64 = 10_000;
 const UPDATES: u64 = 70;
 /// Events of a batch that fills.
 const FILL: u64 = 20_000;
-/// The steps of a batch, as printed.
-const STEPS: [&str; 7] = ["read", "merge", "stage", "commit", "mirror", "maintain", "batch"];
+/// What is printed of a batch: its steps; `work`, the steps that look at tables; all of it, from the first byte read to
+/// visible rows; the maintenance after it; the processor time of all threads, work beside the batches included.
+const STEPS: [&str; 9] = ["read", "merge", "stage", "commit", "mirror", "work", "batch", "maintain", "cpu"];
 
-type Medians = BTreeMap<String, f64>;
+type Times = BTreeMap<String, f64>;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,61 +47,106 @@ fn main() {
         let at = arguments.iter().position(|a| a == name)?;
         arguments.get(at + 1).cloned()
     };
-    let batches = value("--batches").map_or(20, |n| n.parse().unwrap());
-    let mirror = arguments.iter().any(|a| a == "--mirror");
     if let Some(rows) = value("--one") {
-        return one(rows.parse().unwrap(), batches, mirror, value("--keep").map(PathBuf::from));
+        return one(rows.parse().unwrap(), arguments.iter().any(|a| a == "--mirror"));
     }
+    let batches: usize = value("--batches").map_or(40, |n| n.parse().unwrap());
     let rows = value("--rows").unwrap_or_else(|| "100000,5000000".into());
-    let sizes: Vec<u64> = rows.split(',').map(|n| n.trim().replace('_', "").parse().unwrap()).collect();
-    let measured: Vec<Medians> = sizes.iter().map(|&rows| in_a_child(rows, &arguments)).collect();
-    let Some((first, rest)) = measured.split_first() else { return };
-    for (found, rows) in rest.iter().zip(&sizes[1..]) {
-        println!("\n{rows} rows against {}:", sizes[0]);
-        for step in STEPS.iter().filter(|s| first[**s] > 0.0) {
-            println!(
-                "  {step:<9} {:8.1} ms / {:8.1} ms = {:.2}",
-                found[*step],
-                first[*step],
-                found[*step] / first[*step]
-            );
+    let mut sizes: Vec<One> =
+        rows.split(',').map(|n| One::start(n.trim().replace('_', "").parse().unwrap(), &arguments)).collect();
+    for _ in 0..batches {
+        sizes.iter_mut().for_each(One::measure);
+    }
+    sizes.iter().for_each(One::tell);
+    for larger in sizes.iter().skip(1) {
+        larger.against(&sizes[0]);
+    }
+}
+
+/// One size in a process of its own. The sizes take turns, so that whatever else the machine does hits them alike.
+struct One {
+    rows: u64,
+    child: Child,
+    answers: BufReader<ChildStdout>,
+    times: Vec<Times>,
+}
+
+impl One {
+    /// Returns once the tables are filled.
+    fn start(rows: u64, arguments: &[String]) -> One {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(arguments).args(["--one", &rows.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        let mut one = One { rows, child, answers, times: Vec::new() };
+        assert_eq!(one.answer(), "ready");
+        one
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn measure(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        let times = self.answer();
+        self.times.push(serde_json::from_str(&times).unwrap());
+    }
+
+    fn sorted(&self, step: &str) -> Vec<f64> {
+        let mut all: Vec<f64> = self.times.iter().map(|t| t[step]).collect();
+        all.sort_by(f64::total_cmp);
+        all
+    }
+
+    fn median(&self, step: &str) -> f64 {
+        self.sorted(step)[self.times.len() / 2]
+    }
+
+    fn tell(&self) {
+        println!("\n{} rows, {} batches of {EVENTS} events, milliseconds:", self.rows, self.times.len());
+        println!("  {:<9} {:>8} {:>8} {:>8}", "step", "median", "worst", "mean");
+        for step in STEPS {
+            let all = self.sorted(step);
+            let mean = all.iter().sum::<f64>() / all.len() as f64;
+            println!("  {step:<9} {:>8.1} {:>8.1} {mean:>8.1}", self.median(step), all[all.len() - 1]);
+        }
+        let last = &self.times[self.times.len() - 1];
+        println!("  memory {:.0} MB, at most {:.0} MB", last["memory"], last["most memory"]);
+    }
+
+    fn against(&self, small: &One) {
+        println!("\n{} rows against {}, medians:", self.rows, small.rows);
+        for step in STEPS.iter().filter(|s| small.median(s) > 0.0) {
+            let (large, small) = (self.median(step), small.median(step));
+            println!("  {step:<9} {large:8.1} ms / {small:8.1} ms = {:.2}", large / small);
         }
     }
 }
 
-/// One size in a process of its own; its report goes to the terminal, its medians come back.
-fn in_a_child(rows: u64, arguments: &[String]) -> Medians {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(arguments).args(["--one", &rows.to_string()]).stdout(Stdio::piped());
-    let output = child.spawn().unwrap().wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}");
-    let (report, medians) = text.trim_end().rsplit_once('\n').unwrap();
-    println!("{report}");
-    serde_json::from_str(medians).unwrap()
+impl Drop for One {
+    fn drop(&mut self) {
+        // The end of its input ends the child, which removes its folder.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
 }
 
-fn one(rows: u64, batches: usize, mirror: bool, keep: Option<PathBuf>) {
-    let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let folder = keep.map_or_else(|| temporary.path().to_path_buf(), |k| k.join(rows.to_string()));
-    fs::create_dir_all(&folder).unwrap();
-    let mut bench = Bench::new(&folder, rows);
+/// The child: fills, then measures a batch for every line it is sent.
+fn one(rows: u64, mirror: bool) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut bench = Bench::new(folder.path(), rows);
     bench.fill(rows);
     bench.reopen(mirror);
-    let times: Vec<BTreeMap<&str, f64>> = (0..batches).map(|_| bench.measure()).collect();
-    println!("  {batches} batches of {EVENTS} events, milliseconds:");
-    println!("    {:<9} {:>8} {:>8} {:>8}", "step", "median", "worst", "mean");
-    let mut medians = Medians::new();
-    for step in STEPS {
-        let mut all: Vec<f64> = times.iter().map(|t| t[step]).collect();
-        all.sort_by(f64::total_cmp);
-        let (median, worst) = (all[all.len() / 2], all[all.len() - 1]);
-        let mean = all.iter().sum::<f64>() / all.len() as f64;
-        println!("    {step:<9} {median:>8.1} {worst:>8.1} {mean:>8.1}");
-        medians.insert(step.to_owned(), median);
+    println!("ready");
+    for _ in stdin().lines() {
+        let mut times = bench.measure();
+        let (now, most) = memory();
+        times.extend([("memory".to_owned(), now), ("most memory".to_owned(), most)]);
+        println!("{}", serde_json::to_string(&times).unwrap());
     }
-    println!("  batch: from the first byte read to visible rows; maintenance comes after it. {}", memory());
-    println!("{}", serde_json::to_string(&medians).unwrap());
 }
 
 struct Bench {
@@ -158,7 +204,7 @@ impl Bench {
             self.session().maintain().unwrap();
             worst = worst.max(ms(one));
         }
-        println!(
+        eprintln!(
             "{rows} rows: {} orders in {:.0} s, worst batch of {FILL} with maintenance {worst:.0} ms",
             self.told.len(),
             begin.elapsed().as_secs_f64()
@@ -178,25 +224,25 @@ impl Bench {
             let (table, folded) = (&state.table, state.index_files.len());
             let (name, rows, files) = (&table.def.name, table.rows_alive(), table.files.len());
             let size: i64 = table.files.values().map(|f| f.action.size).sum();
-            println!(
+            eprintln!(
                 "  {name:<17} {rows:>9} rows {files:>4} files {:>7.1} MB {folded:>4} index files",
                 size as f64 / 1e6
             );
         }
-        println!(
-            "  opened in {opened:.0} ms; {keys} keys, {:.1} bytes a key; {}",
+        eprintln!(
+            "  opened in {opened:.0} ms; {keys} keys, {:.1} bytes a key; memory {:.0} MB",
             bytes as f64 / keys as f64,
-            memory()
+            memory().0
         );
         if mirror {
             self.session = None;
             let begin = Instant::now();
             self.session = Some(self.open(true));
-            println!("  opened with a new mirror in {:.0} ms", ms(begin));
+            eprintln!("  opened with a new mirror in {:.0} ms", ms(begin));
         }
     }
 
-    fn measure(&mut self) -> BTreeMap<&'static str, f64> {
+    fn measure(&mut self) -> Times {
         let known = self.told.len() as u64;
         let mut events = Vec::new();
         while (events.len() as u64) < EVENTS {
@@ -213,14 +259,16 @@ impl Bench {
             }
         }
         let intake = self.intake(&events);
+        let before = cpu();
         let report = self.session().run_batch(intake).unwrap();
         let begin = Instant::now();
         self.session().maintain().unwrap();
-        let t = report.ms;
-        [t.read, t.merge, t.stage, t.commit, t.mirror, ms(begin), t.total]
+        let (maintain, t) = (ms(begin), report.ms);
+        let work = t.merge + t.stage + t.commit;
+        [t.read, t.merge, t.stage, t.commit, t.mirror, work, t.total, maintain, cpu() - before]
             .into_iter()
             .zip(STEPS)
-            .map(|(ms, step)| (step, ms))
+            .map(|(ms, step)| (step.to_owned(), ms))
             .collect()
     }
 
@@ -281,12 +329,19 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// Resident memory of this process, now and at its highest.
-fn memory() -> String {
+/// Resident memory of this process in MB, now and at its highest.
+fn memory() -> (f64, f64) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of = |name: &str| {
         let line = status.lines().find(|l| l.starts_with(name)).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) / 1024
+        line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
     };
-    format!("memory {} MB, at most {} MB", of("VmRSS:"), of("VmHWM:"))
+    (of("VmRSS:"), of("VmHWM:"))
+}
+
+/// Processor time of this process in milliseconds, in steps of ten.
+fn cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
 }

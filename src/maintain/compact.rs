@@ -5,6 +5,7 @@
 //! it is taken up. That goes through the same stage, decide, commit as a batch and moves the index entries with
 //! the rows, as `dataChange = false`: readers that follow changes see none.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,22 +18,25 @@ use crate::key::owner_of;
 use crate::merge::{Moves, Run, moved};
 use crate::root::{Root, file_id};
 use crate::stage::Work;
-use crate::tables::{Disk, Ready, Source, Table};
+use crate::tables::{Disk, LiveFile, Ready, Source, Table};
 
 /// How eagerly files are rewritten.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     /// Files of one size tier that make a step.
     pub fan_in: usize,
-    /// Bytes that one step reads at most; a larger file is left alone unless it is mostly deleted.
+    /// Bytes that one step writes at most.
     pub step_bytes: u64,
+    /// Rows that one step moves at most: a batch waits while their index entries move along. A file with half of
+    /// that is left alone unless it is mostly deleted.
+    pub step_rows: u64,
     /// Files smaller than this are all of the lowest tier.
     pub small_bytes: u64,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { fan_in: 8, step_bytes: 128 << 20, small_bytes: 256 << 10 }
+        Policy { fan_in: 8, step_bytes: 128 << 20, step_rows: 400_000, small_bytes: 256 << 10 }
     }
 }
 
@@ -62,68 +66,77 @@ pub struct Rewritten {
     since: FileId,
 }
 
-/// At most one job a table, all together about a step's bytes.
+/// At most one job a table, all together about a step's bytes and rows. Tables with the most files come first: who
+/// has to wait gets more of them.
 pub fn due(root: &Root, policy: &Policy) -> Vec<Job> {
     let Ok(since) = file_id(root.next_batch) else { return Vec::new() };
+    let tables = root.states.iter().map(|s| &s.table).enumerate();
+    let mut all: Vec<(usize, Vec<FileId>)> =
+        tables.filter_map(|(at, table)| Some((at, choose(table, policy)?))).collect();
+    all.sort_by_key(|(_, files)| std::cmp::Reverse(files.len()));
     let mut jobs: Vec<Job> = Vec::new();
-    let mut bytes = 0;
-    for (at, state) in root.states.iter().enumerate() {
-        let Some(files) = choose(&state.table, policy) else { continue };
-        let job = Job {
-            table: at,
-            name: state.table.def.name.clone(),
-            sources: files.iter().filter_map(|f| state.table.source(*f)).collect(),
-            owner: if at == root.files() { Vec::new() } else { owner_columns(root, at) },
-            stats: state.table.def.stats.clone(),
-            schema: state.table.def.schema.clone(),
-            disk: root.disk.clone(),
-            temp: root.paths.temp.join(format!("compact-{}", state.table.def.name)),
-            since,
-        };
-        bytes += job.bytes();
-        if bytes > policy.step_bytes && !jobs.is_empty() {
-            break;
+    let (mut bytes, mut rows) = (0, 0);
+    for (at, files) in all {
+        let job = Job::new(root, at, &files, since);
+        if jobs.is_empty()
+            || (bytes + job.bytes() <= policy.step_bytes && rows + job.rows() <= policy.step_rows)
+        {
+            (bytes, rows) = (bytes + job.bytes(), rows + job.rows());
+            jobs.push(job);
         }
-        jobs.push(job);
     }
     jobs
 }
 
-/// The files that the next step would rewrite: the oldest of the smallest tier that is full, or one file of which
-/// more than half is deleted.
+/// The files that the next step would rewrite: the oldest of the smallest tier that is full, or those of which more
+/// than half is deleted, once they are many or large.
 pub fn choose(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
-    let mut tiers: std::collections::BTreeMap<u32, Vec<(FileId, u64)>> = Default::default();
-    for (id, file) in &table.files {
-        let bytes = file.action.size.max(0) as u64;
-        if file.deleted.len() * 2 > file.rows && bytes <= policy.step_bytes * 4 {
-            return Some(vec![*id]);
-        }
-        if bytes < policy.step_bytes / 2 {
-            tiers.entry(tier(bytes, policy)).or_default().push((*id, bytes));
-        }
-    }
-    let full = tiers.into_values().find(|files| files.len() >= policy.fan_in)?;
-    let mut total = 0;
-    let fits = full.into_iter().take_while(|(_, bytes)| {
-        total += bytes;
-        total <= policy.step_bytes
+    let full = tiers(table, policy).into_values().find(|files| files.len() >= policy.fan_in);
+    let files = full.or_else(|| hollow(table, policy))?;
+    let (mut bytes, mut rows) = (0, 0);
+    let fits = files.iter().enumerate().take_while(|(at, id)| {
+        let file = &table.files[id];
+        (bytes, rows) = (bytes + size(file), rows + file.alive());
+        *at == 0 || (bytes <= policy.step_bytes && rows <= policy.step_rows)
     });
-    Some(fits.map(|(id, _)| id).take(policy.fan_in * 4).collect())
+    Some(fits.map(|(_, id)| *id).take(policy.fan_in * LATE).collect())
 }
 
-/// A tier has four times what makes it full.
+/// A tier is late once it has so many times what makes it full.
+const LATE: usize = 4;
+
 pub fn is_late(table: &Table, policy: &Policy) -> bool {
-    if table.files.len() < policy.fan_in * 4 {
-        return false;
-    }
-    let mut tiers: std::collections::BTreeMap<u32, usize> = Default::default();
-    for file in table.files.values() {
-        let bytes = file.action.size.max(0) as u64;
-        if bytes < policy.step_bytes / 2 {
-            *tiers.entry(tier(bytes, policy)).or_default() += 1;
+    let many = policy.fan_in * LATE;
+    table.files.len() >= many && tiers(table, policy).values().any(|files| files.len() >= many)
+}
+
+fn hollow(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
+    let hollow: Vec<(FileId, u64)> = table
+        .files
+        .iter()
+        .filter(|(_, f)| f.deleted.len() * 2 > f.rows && f.alive() < policy.step_rows)
+        .map(|(id, f)| (*id, f.deleted.len()))
+        .collect();
+    let dead: u64 = hollow.iter().map(|(_, dead)| dead).sum();
+    (hollow.len() >= policy.fan_in || dead > policy.step_rows / 8)
+        .then(|| hollow.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Bytes of the rows that are alive, about.
+fn size(file: &LiveFile) -> u64 {
+    let bytes = file.action.size.max(0) as u128 * u128::from(file.alive()) / u128::from(file.rows.max(1));
+    bytes as u64
+}
+
+/// Files that are worth joining, oldest first. One of half a step's size would only be copied with each step.
+fn tiers(table: &Table, policy: &Policy) -> BTreeMap<u32, Vec<FileId>> {
+    let mut tiers: BTreeMap<u32, Vec<FileId>> = BTreeMap::new();
+    for (id, file) in &table.files {
+        if size(file) < policy.step_bytes / 2 && file.alive() < policy.step_rows / 2 {
+            tiers.entry(tier(size(file), policy)).or_default().push(*id);
         }
     }
-    tiers.values().any(|files| *files >= policy.fan_in * 4)
+    tiers
 }
 
 fn tier(bytes: u64, policy: &Policy) -> u32 {
@@ -139,8 +152,27 @@ pub fn owner_columns(root: &Root, at: usize) -> Vec<usize> {
 }
 
 impl Job {
+    fn new(root: &Root, at: usize, files: &[FileId], since: FileId) -> Job {
+        let table = &root.states[at].table;
+        Job {
+            table: at,
+            name: table.def.name.clone(),
+            sources: files.iter().filter_map(|f| table.source(*f)).collect(),
+            owner: if at == root.files() { Vec::new() } else { owner_columns(root, at) },
+            stats: table.def.stats.clone(),
+            schema: table.def.schema.clone(),
+            disk: root.disk.clone(),
+            temp: root.paths.temp.join(format!("compact-{}", table.def.name)),
+            since,
+        }
+    }
+
     pub fn bytes(&self) -> u64 {
         self.sources.iter().map(Source::bytes).sum()
+    }
+
+    fn rows(&self) -> u64 {
+        self.sources.iter().map(Source::alive).sum()
     }
 
     pub fn go(self, cancel: &Cancel) -> Result<Rewritten> {
@@ -156,7 +188,7 @@ impl Job {
                 writer.write(&batch.rows)?;
             }
         }
-        let before: u64 = self.sources.iter().map(Source::alive).sum();
+        let before = self.rows();
         let ready = writer.finish(self.disk.as_ref(), self.temp)?;
         if ready.rows != before {
             return Err(Error::Corrupt(format!(
