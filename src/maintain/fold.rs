@@ -40,7 +40,7 @@ fn fold(root: &mut Root, at: usize, from: usize, level: u32) -> Result<()> {
     let sources = &state.index_files[from..from + FAN_IN];
     let mut newest = KeyIndex::default();
     for file in sources.iter().rev() {
-        for (owner, entry) in read_index(root.disk.as_ref(), &state.table, file)? {
+        for (owner, entry) in read_index(root.disk.as_ref(), &state.table.def, file)? {
             newest.insert_older(owner, entry);
         }
     }

@@ -1,5 +1,7 @@
 //! Makes an empty root: folders, empty tables, the first record. Every step can be repeated after a crash.
 
+use std::path::Path;
+
 use crate::commit::Paths;
 use crate::commit::record::Record;
 use crate::error::{Error, IoContext, Result};
@@ -34,14 +36,17 @@ pub fn tables(
     identity: &Identity,
     now: i64,
 ) -> Result<Record> {
+    // All are looked at before any is made: nothing may be written into a root that lost its record.
     for def in defs {
-        if names::log_dir(&def.dir).join(names::commit_file(1)).exists() {
+        if has_commits(&def.dir)? {
             return Err(Error::Corrupt(format!(
                 "the decision record {} is missing although {} has commits; run `millrace repair`",
                 paths.decision.display(),
                 def.dir.display()
             )));
         }
+    }
+    for def in defs {
         create_table(disk, paths, def, identity, now)?;
     }
     disk.sync_dir(&paths.tables).at("syncing", &paths.tables)?;
@@ -54,6 +59,22 @@ pub fn tables(
     };
     crate::commit::decide(disk, paths, &record)?;
     Ok(record)
+}
+
+/// The log holds more than the commit that makes an empty table (which may be cleaned away by then).
+fn has_commits(table: &Path) -> Result<bool> {
+    let log = names::log_dir(table);
+    let entries = match std::fs::read_dir(&log) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.at("listing", &log)?,
+    };
+    for entry in entries {
+        let name = entry.at("listing", &log)?.file_name();
+        if name.to_str() != Some(names::commit_file(0).as_str()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn create_table(disk: &dyn Disk, paths: &Paths, def: &TableDef, identity: &Identity, now: i64) -> Result<()> {

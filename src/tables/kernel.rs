@@ -39,6 +39,12 @@ pub struct Opened {
     pub snapshot: SnapshotRef,
 }
 
+/// A table's log, replayed.
+pub struct Logged {
+    pub snapshot: SnapshotRef,
+    pub actions: Vec<FileAction>,
+}
+
 impl Kernel {
     /// `temp` is where files are written before they get their name.
     pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Result<Self> {
@@ -51,10 +57,21 @@ impl Kernel {
 
     /// The newest version and its live files, deletion vectors read.
     pub fn open(&self, dir: &Path) -> Result<Opened> {
-        let url = table_url(dir)?;
+        let Logged { snapshot, actions } = self.log(dir, None)?;
+        let deleted = |file: FileAction| self.deleted(dir, &file).map(|deleted| (file, deleted));
+        let files = actions.into_iter().map(deleted).collect::<Result<_>>()?;
+        Ok(Opened { version: snapshot.version(), files, snapshot })
+    }
+
+    /// What the log says at `version`, or at its end. Deletion vectors are not read.
+    pub fn log(&self, dir: &Path, version: Option<u64>) -> Result<Logged> {
         let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
-        let snapshot = Snapshot::builder_for(url.as_str()).build(self.engine.as_ref()).map_err(fail)?;
-        let mut files = Vec::new();
+        let mut builder = Snapshot::builder_for(table_url(dir)?.as_str());
+        if let Some(version) = version {
+            builder = builder.at_version(version);
+        }
+        let snapshot = builder.build(self.engine.as_ref()).map_err(fail)?;
+        let mut actions = Vec::new();
         let scan = snapshot.clone().scan_builder().build().map_err(fail)?;
         for part in scan.scan_metadata(self.engine.as_ref()).map_err(fail)? {
             let (data, selected) = part.map_err(fail)?.scan_files.into_parts();
@@ -62,17 +79,17 @@ impl Kernel {
             for row in 0..rows.num_rows() {
                 // A selection vector that is too short selects the rest.
                 if selected.get(row).copied().unwrap_or(true) && !rows.column(0).is_null(row) {
-                    let file = file_action(&rows, row).ok_or_else(|| unreadable(dir, &"unknown scan row"))?;
-                    let deleted = self.deleted_rows(&url, &file, dir)?;
-                    files.push((file, deleted));
+                    actions.push(file_action(&rows, row).ok_or_else(|| unreadable(dir, &"unknown scan row"))?);
                 }
             }
         }
-        Ok(Opened { version: snapshot.version(), files, snapshot })
+        Ok(Logged { snapshot, actions })
     }
 
-    fn deleted_rows(&self, url: &Url, file: &FileAction, dir: &Path) -> Result<RoaringTreemap> {
+    /// The rows of `file` that its deletion vector names.
+    pub fn deleted(&self, dir: &Path, file: &FileAction) -> Result<RoaringTreemap> {
         let Some(dv) = &file.dv else { return Ok(RoaringTreemap::new()) };
+        let url = table_url(dir)?;
         let read = || {
             let kind = dv.storage_type.parse()?;
             let path = dv.path_or_inline_dv.as_str();
@@ -83,7 +100,7 @@ impl Kernel {
                 dv.size_in_bytes,
                 dv.cardinality,
             )?;
-            descriptor.read(self.engine.storage_handler(), url)
+            descriptor.read(self.engine.storage_handler(), &url)
         };
         read().map_err(|e: delta_kernel::KernelError| {
             let what = format!("a deletion vector of {}", file.path);
