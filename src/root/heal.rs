@@ -56,7 +56,9 @@ fn checkpoints(log: &Path) -> Result<BTreeMap<u64, Vec<String>>> {
     };
     for entry in entries {
         let name = entry.at("listing", log)?.file_name();
-        if let Some((version, name)) = name.to_str().and_then(|n| Some((checkpoint_version(n)?, n.to_owned()))) {
+        if let Some((version, name)) =
+            name.to_str().and_then(|n| Some((checkpoint_version(n)?, n.to_owned())))
+        {
             found.entry(version).or_default().push(name);
         }
     }

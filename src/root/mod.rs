@@ -98,11 +98,24 @@ impl Root {
         let next_batch = record.batch + 1;
         let app = app_id(&pipeline.name);
         let (disk_ref, loader_paths) = (disk.as_ref(), &paths);
-        let loader = load::Loader { disk: disk_ref, kernel: &kernel, paths: loader_paths, record: &record, app };
+        let loader =
+            load::Loader { disk: disk_ref, kernel: &kernel, paths: loader_paths, record: &record, app };
         let (states, notes) = loader.states(defs.clone())?;
         // Only now: on the word of a record that is older than its tables, sweeping would remove their files.
         sweep::undecided(disk.as_ref(), &paths, &defs, &record)?;
-        Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, notes, _lock: lock })
+        Ok(Root {
+            pipeline,
+            identity,
+            paths,
+            disk,
+            clock,
+            kernel,
+            states,
+            record,
+            next_batch,
+            notes,
+            _lock: lock,
+        })
     }
 
     /// Index of `_quarantine` in `states`.

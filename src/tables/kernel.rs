@@ -79,7 +79,8 @@ impl Kernel {
             for row in 0..rows.num_rows() {
                 // A selection vector that is too short selects the rest.
                 if selected.get(row).copied().unwrap_or(true) && !rows.column(0).is_null(row) {
-                    actions.push(file_action(&rows, row).ok_or_else(|| unreadable(dir, &"unknown scan row"))?);
+                    actions
+                        .push(file_action(&rows, row).ok_or_else(|| unreadable(dir, &"unknown scan row"))?);
                 }
             }
         }
