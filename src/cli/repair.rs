@@ -6,10 +6,13 @@ use clap::Args;
 
 use super::{Global, Output, database, load_pipeline};
 use crate::clock;
+use crate::commit::Paths;
 use crate::error::Result;
+use crate::pipeline::model::Pipeline;
 use crate::repair::{self, Outcome};
+use crate::root::{self, swap};
 use crate::run::Places;
-use crate::tables::LocalDisk;
+use crate::tables::{LocalDisk, names};
 
 /// Make damaged tables right again.
 ///
@@ -22,7 +25,7 @@ pub struct RepairArgs {}
 pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
     let pipeline = load_pipeline(global)?;
     let paths = super::paths();
-    super::must_exist(&paths)?;
+    must_exist(&paths, &pipeline)?;
     let places = Places {
         tables: paths.tables,
         checkpoint: "checkpoint".into(),
@@ -38,13 +41,23 @@ pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
             "built again from the input files: exact. The old tables are in {}",
             aside.display()
         )),
-        Outcome::FromRows { aside, unknown } => {
+        Outcome::FromRows { aside, gone, unknown } => {
             out.say(&format!(
-                "built again; the old tables are in {}. What this cannot know:",
+                "built again from the input files and, where {gone} inputs are gone, from the old tables, which are \
+                 in {}",
                 aside.display()
             ));
+            if !unknown.is_empty() {
+                out.say("what this cannot know:");
+            }
             unknown.iter().for_each(|u| out.say(&format!("  {u}")));
         }
     }
     Ok(0)
+}
+
+/// Damage may have left little of a root; what counts is that there was one.
+fn must_exist(paths: &Paths, pipeline: &Pipeline) -> Result<()> {
+    let any_log = || root::defs(pipeline, paths).iter().any(|def| names::log_dir(&def.dir).exists());
+    if paths.own.exists() || swap::pending(paths) || any_log() { Ok(()) } else { super::must_exist(paths) }
 }

@@ -1,10 +1,16 @@
 //! Repair: makes the tables right again after damage or somebody else's commits.
 //!
 //! Builds anew instead of mending in place: exact by construction where every input is still there, and what was
-//! damaged stays beside, untouched, until a person deletes it.
+//! damaged stays beside, untouched, until a person deletes it. The new tables are built beside the old ones and
+//! take their place only when everything is in them and was found right; a kill before that costs nothing but the
+//! work, a kill after it nothing at all.
 
-mod salvage;
+mod inputs;
+mod old;
+mod owners;
+mod seed;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,12 +21,13 @@ use crate::commit::Paths;
 use crate::error::{Error, IoContext, Result};
 use crate::maintain;
 use crate::pipeline::model::Pipeline;
-use crate::root::{self, Lock, Root};
+use crate::root::{self, Root, swap};
 use crate::run::{Options, Places, Quiet, Session, Stop, run};
-use crate::tables::{Disk, Kernel};
+use crate::tables::Disk;
 use crate::verify;
 
-use salvage::Salvage;
+use inputs::Inputs;
+use old::Old;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
@@ -30,10 +37,22 @@ pub enum Outcome {
     /// Built again from the inputs.
     Exact { aside: PathBuf },
     /// Built again from the inputs that are left and, for the rest, from the old rows.
-    FromRows { aside: PathBuf, unknown: Vec<String> },
+    FromRows { aside: PathBuf, gone: usize, unknown: Vec<String> },
+}
+
+/// Everything that a repair works with.
+struct Repair<'a> {
+    places: &'a Places,
+    pipeline: Arc<Pipeline>,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Looks, and builds anew if anything is wrong. `say` is told what is found and done.
+///
+/// # Errors
+/// [`Error::Busy`] if somebody works on the root, [`Error::Config`] if it belongs to another pipeline; whatever
+/// keeps the new tables from being built. The old tables are then still where they were.
 pub fn repair(
     places: &Places,
     pipeline: Arc<Pipeline>,
@@ -41,60 +60,136 @@ pub fn repair(
     clock: Arc<dyn Clock>,
     say: &mut dyn FnMut(&str),
 ) -> Result<Outcome> {
-    match look(places, &pipeline, &disk, &clock)? {
-        Look::Sound => return Ok(Outcome::Sound),
-        Look::Wrong(problems) => problems.iter().for_each(|p| say(&format!("found: {p}"))),
+    let repair = Repair { places, pipeline, disk, clock };
+    let paths = Paths::new(places.tables.clone());
+    if let Some(aside) = swap::finish(repair.disk.as_ref(), &paths)? {
+        say(&format!("an earlier repair is finished; the old tables are now in {}", aside.display()));
     }
-    let paths = Paths::new(places.tables.clone());
-    // Nobody may run on the old tables while they are read and moved.
-    let lock = root::take_lock(&paths)?;
-    let salvage = Salvage::of(&paths, &pipeline, disk.clone(), say)?;
-    let aside = move_aside(&places.tables)?;
-    drop::<Lock>(lock);
-    say(&format!("the old tables are now in {}", aside.display()));
-    let policy = maintain::Policy::default();
-    let mut session = Session::open(places, pipeline.clone(), disk, clock, policy)?;
-    let unknown = salvage.seed(&mut session, &aside)?;
-    let options = Options { source: pipeline.source.path.clone(), once: true, threads: 1 };
-    say("reading the input files");
-    run(session, &options, &Stop::default(), &mut Quiet)?;
-    Ok(if unknown.is_empty() { Outcome::Exact { aside } } else { Outcome::FromRows { aside, unknown } })
+    let found = repair.look(&paths)?;
+    remove_folder(&swap::building(&paths).tables)?;
+    if found.is_empty() {
+        return Ok(Outcome::Sound);
+    }
+    found.iter().for_each(|problem| say(&format!("found: {problem}")));
+    repair.rebuild(&paths, say)
 }
 
-enum Look {
-    Sound,
-    Wrong(Vec<String>),
+/// How often a repair starts over because inputs vanished or could not be read meanwhile.
+const ROUNDS: usize = 5;
+
+impl Repair<'_> {
+    /// Opens the root and holds everything against everything. What stops `run` is what repair is for.
+    fn look(&self, paths: &Paths) -> Result<Vec<String>> {
+        let root = match self.open(paths) {
+            Ok(root) => root,
+            Err(e @ (Error::Corrupt(_) | Error::Foreign(_))) => return Ok(vec![e.to_string()]),
+            Err(e) => return Err(e),
+        };
+        Ok(verify::tables_only(&root)?.differences)
+    }
+
+    fn open(&self, paths: &Paths) -> Result<Root> {
+        Root::open(paths.clone(), self.pipeline.clone(), self.disk.clone(), self.clock.clone())
+    }
+
+    fn rebuild(&self, paths: &Paths, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
+        // Nobody may run on the old tables while they are read; they are not changed.
+        self.disk.create_dir(&paths.own).at("making", &paths.own)?;
+        let lock = root::take_lock(paths)?;
+        let new = swap::building(paths);
+        let mut unreadable = HashSet::new();
+        for _ in 0..ROUNDS {
+            remove_folder(&new.tables)?;
+            let old = Old::open(paths, &self.pipeline, self.disk.clone(), &new.temp)?;
+            let inputs = Inputs::find(old.ledger(), &self.pipeline.source.path, &unreadable);
+            let unknown = self.build(&new, &old, &inputs, say)?;
+            let missing = self.check(&new, &inputs)?;
+            if !missing.is_empty() {
+                missing
+                    .iter()
+                    .for_each(|name| say(&format!("{name} cannot be read any more; starting over")));
+                unreadable.extend(missing);
+                continue;
+            }
+            self.keep_place(paths, &new)?;
+            swap::mark_complete(self.disk.as_ref(), &new)?;
+            drop(lock);
+            let aside = swap::finish(self.disk.as_ref(), paths)?
+                .ok_or_else(|| Error::Busy("another process finished this repair".into()))?;
+            self.level(say)?;
+            return Ok(match unknown {
+                None => Outcome::Exact { aside },
+                Some(unknown) => Outcome::FromRows { aside, gone: inputs.gone.len(), unknown },
+            });
+        }
+        Err(Error::Busy("the input files keep changing; nothing was changed. Try again".into()))
+    }
+
+    /// Fills new tables: what no input can give any more from the old rows, then the inputs. Returns what cannot be
+    /// known; `None`: every input is there.
+    fn build(
+        &self,
+        new: &Paths,
+        old: &Old,
+        inputs: &Inputs,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Option<Vec<String>>> {
+        let checkpoint = new.own.join("checkpoint");
+        let places = Places { tables: new.tables.clone(), checkpoint: checkpoint.clone(), database: None };
+        let policy = maintain::Policy::default();
+        let (disk, clock) = (self.disk.clone(), self.clock.clone());
+        let mut session = Session::open(&places, self.pipeline.clone(), disk, clock, policy)?;
+        let unknown = if inputs.all_there() {
+            None
+        } else {
+            say(&inputs.told());
+            Some(seed::seed(&mut session, old, inputs)?)
+        };
+        say("reading the input files");
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = Options { source: self.pipeline.source.path.clone(), once: true, threads };
+        run(session, &options, &Stop::default(), &mut Quiet)?;
+        // A cache: what a thread that is still ending leaves of it is in nobody's way.
+        let _ = std::fs::remove_dir_all(&checkpoint);
+        Ok(unknown)
+    }
+
+    /// The new tables are sound, and hold every input that was there. Returns the inputs that they lack.
+    fn check(&self, new: &Paths, inputs: &Inputs) -> Result<Vec<Arc<str>>> {
+        let root = self.open(new)?;
+        let differences = verify::tables_only(&root)?.differences;
+        if let Some(first) = differences.first() {
+            return Err(Error::Bug(format!("the new tables are not sound: {first}")));
+        }
+        Ok(inputs.missing(&root.ledger_rows(0)?))
+    }
+
+    /// A folder that is kept in version control by a placeholder keeps it.
+    fn keep_place(&self, old: &Paths, new: &Paths) -> Result<()> {
+        let placeholder = new.tables.join(".gitkeep");
+        if old.tables.join(".gitkeep").exists() {
+            self.disk.write(&placeholder, b"").at("writing", &placeholder)?;
+            self.disk.sync_dir(&new.tables).at("syncing", &new.tables)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the checkpoint, and the mirror if there is one, level with the new tables; the next start would too.
+    fn level(&self, say: &mut dyn FnMut(&str)) -> Result<()> {
+        let database = self.places.database.clone().filter(|path| path.exists());
+        let places = Places { database, ..self.places.clone() };
+        let (disk, clock) = (self.disk.clone(), self.clock.clone());
+        let session =
+            Session::open(&places, self.pipeline.clone(), disk, clock, maintain::Policy::default())?;
+        session.notes.iter().for_each(|note| say(note));
+        Ok(())
+    }
 }
 
-/// Opens the root and holds everything against everything. What stops `run` is what repair is for.
-fn look(
-    places: &Places,
-    pipeline: &Arc<Pipeline>,
-    disk: &Arc<dyn Disk>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Look> {
-    let paths = Paths::new(places.tables.clone());
-    let root = match Root::open(paths, pipeline.clone(), disk.clone(), clock.clone()) {
-        Ok(root) => root,
-        Err(e @ (Error::Corrupt(_) | Error::Foreign(_))) => return Ok(Look::Wrong(vec![e.to_string()])),
-        Err(e) => return Err(e),
-    };
-    let findings = verify::tables_only(&root)?;
-    Ok(if findings.differences.is_empty() { Look::Sound } else { Look::Wrong(findings.differences) })
-}
-
-/// `tables` -> `tables.damaged-<n>`, the first free number.
-fn move_aside(tables: &Path) -> Result<PathBuf> {
-    let name = tables.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let free = (1..).map(|n| tables.with_file_name(format!("{name}.damaged-{n}"))).find(|p| !p.exists());
-    let aside = free.ok_or_else(|| Error::Bug("no free name".into()))?;
-    std::fs::rename(tables, &aside).at("moving aside", tables)?;
-    std::fs::create_dir_all(tables).at("making", tables)?;
-    std::fs::write(tables.join(".gitkeep"), b"").at("writing", tables)?;
-    Ok(aside)
-}
-
-/// An engine for reading the old tables, which writes nothing to them.
-fn kernel(disk: Arc<dyn Disk>, paths: &Paths) -> Result<Kernel> {
-    Kernel::new(disk, &paths.temp)
+/// Removes what an earlier repair left unfinished.
+fn remove_folder(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.at("removing", path),
+    }
 }

@@ -36,14 +36,17 @@ pub fn tables(
     identity: &Identity,
     now: i64,
 ) -> Result<Record> {
+    // All are looked at before any is made: nothing may be written into a root that lost its record.
     for def in defs {
-        if has_commits(&names::log_dir(&def.dir))? {
+        if has_commits(&def.dir)? {
             return Err(Error::Corrupt(format!(
                 "the decision record {} is missing although {} has commits; run `millrace repair`",
                 paths.decision.display(),
                 def.dir.display()
             )));
         }
+    }
+    for def in defs {
         create_table(disk, paths, def, identity, now)?;
     }
     disk.sync_dir(&paths.tables).at("syncing", &paths.tables)?;
@@ -58,15 +61,16 @@ pub fn tables(
     Ok(record)
 }
 
-/// Anything in the log but version 0: older commits may have been cleaned away.
-fn has_commits(log: &Path) -> Result<bool> {
-    let entries = match std::fs::read_dir(log) {
+/// The log holds more than the commit that makes an empty table (which may be cleaned away by then).
+fn has_commits(table: &Path) -> Result<bool> {
+    let log = names::log_dir(table);
+    let entries = match std::fs::read_dir(&log) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        other => other.at("listing", log)?,
+        other => other.at("listing", &log)?,
     };
-    let first = names::commit_file(0);
     for entry in entries {
-        if entry.at("listing", log)?.file_name() != *first {
+        let name = entry.at("listing", &log)?.file_name();
+        if name.to_str() != Some(names::commit_file(0).as_str()) {
             return Ok(true);
         }
     }

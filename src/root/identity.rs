@@ -33,6 +33,9 @@ impl Identity {
             found.check(pipeline, &paths.tables)?;
             return Ok(found);
         }
+        if paths.decision.exists() {
+            return Err(Error::Corrupt(format!("{} is missing; run `millrace repair`", path.display())));
+        }
         let identity = Identity {
             format: FORMAT,
             root: format!("{:032x}", new_id(&path, now)),

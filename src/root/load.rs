@@ -6,10 +6,11 @@ use crate::error::{Error, Result};
 use crate::merge::KeyIndex;
 use crate::system;
 use crate::tables::index_file::{Entries, IndexFile};
-use crate::tables::{Kernel, Table, TableDef, names};
+use crate::tables::kernel::Opened;
+use crate::tables::{Disk, Kernel, Table, TableDef, names};
 use crate::threads;
 
-use super::{Identity, State};
+use super::{Identity, State, heal};
 
 pub fn check_root(record: &Record, identity: &Identity, paths: &Paths) -> Result<()> {
     if record.root == identity.root {
@@ -21,50 +22,106 @@ pub fn check_root(record: &Record, identity: &Identity, paths: &Paths) -> Result
     )))
 }
 
-/// Opens every table, several at a time: most of it is waiting for files.
-pub fn states(kernel: &Kernel, defs: Vec<TableDef>, record: &Record, app: &str) -> Result<Vec<State>> {
-    threads::each(defs, |def| state(kernel, def, record, app))
+/// Every table has its folders: nothing is published into a table that is not there.
+pub fn check_folders(defs: &[TableDef]) -> Result<()> {
+    for def in defs {
+        for dir in [names::log_dir(&def.dir), names::index_dir(&def.dir)] {
+            if !dir.is_dir() {
+                return Err(Error::Corrupt(format!("{} is missing; run `millrace repair`", dir.display())));
+            }
+        }
+    }
+    Ok(())
 }
 
-fn state(kernel: &Kernel, def: TableDef, record: &Record, app: &str) -> Result<State> {
-    let opened = kernel.open(&def.dir)?;
-    let expected = record.versions.get(&def.name).copied().unwrap_or(0);
-    let table = Table::new(def, &opened)?;
-    let dir = table.def.dir.display();
-    if opened.version > expected {
-        return Err(Error::Foreign(format!(
-            "{dir}: somebody else wrote version {} of this table (millrace's last is {expected}); stop whatever \
-             else writes to it, then run `millrace repair`",
-            opened.version
-        )));
+/// What opening a table needs besides the table.
+pub struct Loader<'a> {
+    pub disk: &'a dyn Disk,
+    pub kernel: &'a Kernel,
+    pub paths: &'a Paths,
+    pub record: &'a Record,
+    /// The application of our `txn`s.
+    pub app: String,
+}
+
+impl Loader<'_> {
+    /// Opens every table, several at a time: most of it is waiting for files. Returns also what there is to say.
+    pub fn states(&self, defs: Vec<TableDef>) -> Result<(Vec<State>, Vec<String>)> {
+        let opened = threads::each(defs, |def| self.state(def))?;
+        let (states, notes): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+        Ok((states, notes.concat()))
     }
-    if opened.version < expected {
-        return Err(Error::Corrupt(format!(
-            "{dir}: its log ends at version {}, but version {expected} was committed; run `millrace repair`",
-            opened.version
-        )));
+
+    fn state(&self, def: TableDef) -> Result<(State, Vec<String>)> {
+        let mut notes = Vec::new();
+        let opened = heal::open(self.disk, self.kernel, self.paths, &def, &mut notes)?;
+        self.check_version(&def, &opened)?;
+        let table = Table::new(def, &opened)?;
+        check_files(&table)?;
+        let index_files = self.record.index.get(&table.def.name).cloned().unwrap_or_default();
+        let index = load_index(&table.def, &index_files)?;
+        if table.def.name != system::FILES && index.rows() != table.rows_alive() {
+            return Err(Error::Corrupt(format!(
+                "{} has {} rows, its key index {}; run `millrace repair`",
+                table.def.dir.display(),
+                table.rows_alive(),
+                index.rows()
+            )));
+        }
+        Ok((State { table, index, index_files }, notes))
     }
-    if kernel.txn(&opened, app, &table.def.dir)?.is_some_and(|batch| batch > record.batch) {
-        return Err(Error::Corrupt(format!(
-            "{dir} is newer than the decision record; run `millrace repair`"
-        )));
+
+    /// The table is at the record's version: older or newer is damage, or somebody else.
+    fn check_version(&self, def: &TableDef, opened: &Opened) -> Result<()> {
+        let dir = def.dir.display();
+        let expected = self.record.versions.get(&def.name).copied().unwrap_or(0);
+        let ours = self.kernel.txn(opened, &self.app, &def.dir)?;
+        if ours.is_some_and(|batch| batch > self.record.batch) {
+            return Err(Error::Corrupt(format!(
+                "{dir} is newer than the decision record {}; run `millrace repair`",
+                self.paths.decision.display()
+            )));
+        }
+        if opened.version > expected {
+            return Err(Error::Foreign(format!(
+                "{dir}: somebody else wrote version {} of this table (millrace's last is {expected}); stop \
+                 whatever else writes to it, then run `millrace repair`",
+                opened.version
+            )));
+        }
+        if opened.version < expected {
+            return Err(Error::Corrupt(format!(
+                "{dir}: its log ends at version {}, but version {expected} was committed; run `millrace repair`",
+                opened.version
+            )));
+        }
+        Ok(())
     }
-    let index_files = record.index.get(&table.def.name).cloned().unwrap_or_default();
-    let index = load_index(&table, &index_files)?;
-    if table.def.name != system::FILES && index.rows() != table.rows_alive() {
-        return Err(Error::Corrupt(format!(
-            "{dir} has {} rows, its key index {}; run `millrace repair`",
-            table.rows_alive(),
-            index.rows()
-        )));
+}
+
+/// Every data file is there and as long as the log says. Its contents are `verify`'s to read.
+fn check_files(table: &Table) -> Result<()> {
+    for (&id, file) in &table.files {
+        let path = table.path(id);
+        let damaged = |what: String| {
+            Error::Corrupt(format!("the data file {} {what}; run `millrace repair`", path.display()))
+        };
+        match std::fs::metadata(&path) {
+            Ok(m) if i64::try_from(m.len()) == Ok(file.action.size) => {}
+            Ok(m) => {
+                return Err(damaged(format!("has {} bytes, {} were written", m.len(), file.action.size)));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(damaged("is missing".into())),
+            Err(e) => return Err(Error::io("looking at", &path, e)),
+        }
     }
-    Ok(State { table, index, index_files })
+    Ok(())
 }
 
 /// Newest file first: an owner's first entry is its last word.
-fn load_index(table: &Table, files: &[IndexFile]) -> Result<KeyIndex> {
+pub fn load_index(table: &TableDef, files: &[IndexFile]) -> Result<KeyIndex> {
     let mut index = KeyIndex::default();
-    let dir = names::index_dir(&table.def.dir);
+    let dir = names::index_dir(&table.dir);
     for file in files.iter().rev() {
         let mut entries = Entries::open(&dir, file)?;
         while let Some(rows) = entries.next_rows()? {

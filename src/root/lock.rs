@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Error, IoContext, Result};
@@ -17,18 +18,34 @@ pub struct Lock {
 /// # Errors
 /// [`Error::Busy`] with the holder's process id.
 pub fn take(path: &Path) -> Result<Lock> {
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    let mut file = open.at("opening", path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Error::Busy(busy(&mut file, path))),
-        Err(TryLockError::Error(e)) => return Err(Error::io("locking", path, e)),
+    loop {
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = open.at("opening", path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy(busy(&mut file, path))),
+            Err(TryLockError::Error(e)) => return Err(Error::io("locking", path, e)),
+        }
+        if !is_named(&file, path)? {
+            // A repair moved the folder between opening and locking: this is the lock of the old tables.
+            continue;
+        }
+        // The pid is for the other's message only; the lock is the flock.
+        let pid = std::process::id().to_string();
+        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).at("writing", path)?;
+        file.write_all(pid.as_bytes()).at("writing", path)?;
+        return Ok(Lock { _file: file });
     }
-    // The pid is for the other's message only; the lock is the flock.
-    let pid = std::process::id().to_string();
-    file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).at("writing", path)?;
-    file.write_all(pid.as_bytes()).at("writing", path)?;
-    Ok(Lock { _file: file })
+}
+
+/// `path` still names `file`.
+fn is_named(file: &File, path: &Path) -> Result<bool> {
+    let held = file.metadata().at("looking at", path)?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (held.dev(), held.ino())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).at("looking at", path),
+    }
 }
 
 fn busy(file: &mut File, path: &Path) -> String {

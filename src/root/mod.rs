@@ -2,10 +2,12 @@
 //! record.
 
 mod create;
+mod heal;
 mod identity;
 mod ledger;
 mod load;
 mod lock;
+pub mod swap;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use crate::tables::index_file::IndexFile;
 use crate::tables::{Disk, Kernel, Table, TableDef, log, names};
 
 pub use identity::Identity;
+pub use load::load_index;
 pub use lock::Lock;
 
 /// A table with its key index. `_files` only ever grows and needs none.
@@ -48,6 +51,8 @@ pub struct Root {
     pub record: Record,
     /// Id of the next batch or compaction.
     pub next_batch: u64,
+    /// What opening has to tell the user.
+    pub notes: Vec<String>,
     _lock: Lock,
 }
 
@@ -72,8 +77,13 @@ impl Root {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<Root> {
+        swap::finish(disk.as_ref(), &paths)?;
         create::folders(disk.as_ref(), &paths)?;
         let lock = lock::take(&paths.own.join("lock"))?;
+        if swap::pending(&paths) {
+            let what = format!("a repair of {} was just finished; start again", paths.tables.display());
+            return Err(Error::Busy(what));
+        }
         let now = clock.now_micros();
         let identity = Identity::read_or_create(disk.as_ref(), &paths, &pipeline, now)?;
         let defs = defs(&pipeline, &paths);
@@ -82,14 +92,30 @@ impl Root {
             None => create::tables(disk.as_ref(), &paths, &defs, &identity, now)?,
         };
         load::check_root(&record, &identity, &paths)?;
+        load::check_folders(&defs)?;
         commit::publish(disk.as_ref(), &paths, &record)?;
         let kernel = Kernel::new(disk.clone(), &paths.temp)?;
         let next_batch = record.batch + 1;
-        let sweepable = defs.clone();
-        let states = load::states(&kernel, defs, &record, &app_id(&pipeline.name))?;
-        // Only now is the record known to be these tables' own.
-        sweep::undecided(disk.as_ref(), &paths, &sweepable, &record)?;
-        Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, _lock: lock })
+        let app = app_id(&pipeline.name);
+        let (disk_ref, loader_paths) = (disk.as_ref(), &paths);
+        let loader =
+            load::Loader { disk: disk_ref, kernel: &kernel, paths: loader_paths, record: &record, app };
+        let (states, notes) = loader.states(defs.clone())?;
+        // Only now: on the word of a record that is older than its tables, sweeping would remove their files.
+        sweep::undecided(disk.as_ref(), &paths, &defs, &record)?;
+        Ok(Root {
+            pipeline,
+            identity,
+            paths,
+            disk,
+            clock,
+            kernel,
+            states,
+            record,
+            next_batch,
+            notes,
+            _lock: lock,
+        })
     }
 
     /// Index of `_quarantine` in `states`.

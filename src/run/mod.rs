@@ -58,10 +58,11 @@ impl Session {
         clock: Arc<dyn Clock>,
         policy: maintain::Policy,
     ) -> Result<Session> {
-        let root = Root::open(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
+        let mut root = Root::open(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
         let committed = root.record.batch;
         let opened = SledCheckpoint::open(&places.checkpoint, root.identity.root_id(), committed)?;
-        let (mut ledger, mut notes) = (opened.ledger, opened.notes);
+        let (mut ledger, mut notes) = (opened.ledger, std::mem::take(&mut root.notes));
+        notes.extend(opened.notes);
         let mut checkpoint = Some(opened.checkpoint);
         if ledger.watermark() < committed {
             for (batch, range) in root.ledger_rows(ledger.watermark())? {

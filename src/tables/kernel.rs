@@ -41,6 +41,12 @@ pub struct Opened {
     pub snapshot: SnapshotRef,
 }
 
+/// A table's log, replayed.
+pub struct Logged {
+    pub snapshot: SnapshotRef,
+    pub actions: Vec<FileAction>,
+}
+
 impl Kernel {
     /// `temp` is where files are written before they get their name.
     pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Result<Self> {
@@ -58,10 +64,22 @@ impl Kernel {
 
     /// The same of a certain version, if one is given.
     pub fn open_at(&self, dir: &Path, version: Option<u64>) -> Result<Opened> {
-        let url = table_url(dir)?;
+        let Logged { snapshot, actions } = self.log(dir, version)?;
+        let deleted = |file: FileAction| self.deleted(dir, &file).map(|deleted| (file, deleted));
+        let files = actions.into_iter().map(deleted).collect::<Result<_>>()?;
+        let checkpoint = snapshot.log_segment().checkpoint_version.unwrap_or(0);
+        Ok(Opened { version: snapshot.version(), files, checkpoint, snapshot })
+    }
+
+    /// What the log says at `version`, or at its end. Deletion vectors are not read.
+    pub fn log(&self, dir: &Path, version: Option<u64>) -> Result<Logged> {
         let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
-        let snapshot = self.snapshot(&url, version).map_err(fail)?;
-        let mut files = Vec::new();
+        let mut builder = Snapshot::builder_for(table_url(dir)?.as_str());
+        if let Some(version) = version {
+            builder = builder.at_version(version);
+        }
+        let snapshot = builder.build(self.engine.as_ref()).map_err(fail)?;
+        let mut actions = Vec::new();
         let scan = snapshot.clone().scan_builder().build().map_err(fail)?;
         for part in scan.scan_metadata(self.engine.as_ref()).map_err(fail)? {
             let (data, selected) = part.map_err(fail)?.scan_files.into_parts();
@@ -69,26 +87,18 @@ impl Kernel {
             for row in 0..rows.num_rows() {
                 // A selection vector that is too short selects the rest.
                 if selected.get(row).copied().unwrap_or(true) && !rows.column(0).is_null(row) {
-                    let file = file_action(&rows, row).ok_or_else(|| unreadable(dir, &"unknown scan row"))?;
-                    let deleted = self.deleted_rows(&url, &file, dir)?;
-                    files.push((file, deleted));
+                    actions
+                        .push(file_action(&rows, row).ok_or_else(|| unreadable(dir, &"unknown scan row"))?);
                 }
             }
         }
-        let checkpoint = snapshot.log_segment().checkpoint_version.unwrap_or(0);
-        Ok(Opened { version: snapshot.version(), files, checkpoint, snapshot })
+        Ok(Logged { snapshot, actions })
     }
 
-    fn snapshot(&self, url: &Url, version: Option<u64>) -> delta_kernel::KernelResult<SnapshotRef> {
-        let builder = Snapshot::builder_for(url.as_str());
-        match version {
-            Some(version) => builder.at_version(version).build(self.engine.as_ref()),
-            None => builder.build(self.engine.as_ref()),
-        }
-    }
-
-    fn deleted_rows(&self, url: &Url, file: &FileAction, dir: &Path) -> Result<RoaringTreemap> {
+    /// The rows of `file` that its deletion vector names.
+    pub fn deleted(&self, dir: &Path, file: &FileAction) -> Result<RoaringTreemap> {
         let Some(dv) = &file.dv else { return Ok(RoaringTreemap::new()) };
+        let url = table_url(dir)?;
         let read = || {
             let kind = dv.storage_type.parse()?;
             let path = dv.path_or_inline_dv.as_str();
@@ -99,7 +109,7 @@ impl Kernel {
                 dv.size_in_bytes,
                 dv.cardinality,
             )?;
-            descriptor.read(self.engine.storage_handler(), url)
+            descriptor.read(self.engine.storage_handler(), &url)
         };
         read().map_err(|e: delta_kernel::KernelError| {
             let what = format!("a deletion vector of {}", file.path);
@@ -116,9 +126,8 @@ impl Kernel {
     /// Writes a log checkpoint of a version and opens that version again through it. Returns what it found, so that
     /// the caller can compare before it deletes anything older.
     pub fn checkpoint(&self, dir: &Path, version: u64) -> Result<Opened> {
-        let url = table_url(dir)?;
         let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
-        let snapshot = self.snapshot(&url, Some(version)).map_err(fail)?;
+        let Logged { snapshot, .. } = self.log(dir, Some(version))?;
         snapshot.checkpoint(self.engine.as_ref(), None).map_err(fail)?;
         self.open_at(dir, Some(version))
     }

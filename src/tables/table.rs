@@ -327,6 +327,9 @@ pub fn publish(disk: &dyn Disk, dir: &Path, version: u64, bytes: &str, temp: &Pa
     let target = log.join(names::commit_file(version));
     match disk.read(&target) {
         Ok(found) if found == bytes.as_bytes() => disk.sync_file(&target).at("syncing", &target)?,
+        Ok(found) if bytes.as_bytes().starts_with(&found) => {
+            return Err(Error::Corrupt(format!("{} is torn; run `millrace repair`", target.display())));
+        }
         Ok(_) => return Err(other_commit(dir, version)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             disk.write(temp, bytes.as_bytes()).at("writing", temp)?;

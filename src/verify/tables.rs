@@ -2,16 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+
 use crate::batch::{Entry, FileId};
+use crate::cell::{Cell, content_hash};
 use crate::error::{Error, Result};
 use crate::key::owner_of;
 use crate::maintain::compact::owner_columns;
 use crate::root::Root;
 use crate::system;
+use crate::tables::parquet::LiveBatch;
 
 use super::{Findings, TableFindings};
 
-pub fn table(root: &Root, at: usize, findings: &mut Findings) -> Result<()> {
+/// Looks at one table. Returns the batches that its rows say they are of.
+pub fn table(root: &Root, at: usize, findings: &mut Findings) -> Result<HashSet<u64>> {
     let state = &root.states[at];
     let name = state.table.def.name.clone();
     if !state.table.agrees_with(&root.kernel.open(&state.table.def.dir)?) {
@@ -19,12 +25,19 @@ pub fn table(root: &Root, at: usize, findings: &mut Findings) -> Result<()> {
             .differences
             .push(format!("{name}: the log names other files than the process has in memory"));
     }
-    match rows(root, at) {
-        Ok(problems) => findings.differences.extend(problems.into_iter().map(|p| format!("{name}: {p}"))),
-        Err(Error::Corrupt(what) | Error::Bug(what)) => findings.differences.push(format!("{name}: {what}")),
-        Err(e @ Error::Io { .. }) => findings.differences.push(format!("{name}: {e}")),
+    let mut look = Look::new(root, at);
+    let mut problems = match look.all() {
+        Ok(()) => look.problems,
+        Err(Error::Corrupt(what) | Error::Bug(what)) => vec![what],
+        Err(e @ Error::Io { .. }) => vec![e.to_string()],
         Err(e) => return Err(e),
+    };
+    let more = problems.len().saturating_sub(SHOWN);
+    problems.truncate(SHOWN);
+    if more > 0 {
+        problems.push(format!("and {more} more"));
     }
+    findings.differences.extend(problems.into_iter().map(|p| format!("{name}: {p}")));
     findings.tables.push(TableFindings {
         table: name,
         rows: state.table.rows_alive(),
@@ -32,45 +45,124 @@ pub fn table(root: &Root, at: usize, findings: &mut Findings) -> Result<()> {
         version: state.table.version,
         owners: state.index.len() as u64,
     });
-    Ok(())
+    Ok(look.batches)
 }
 
-/// Every live row stands where the index says, every entry has its rows, and no key occurs twice.
-fn rows(root: &Root, at: usize) -> Result<Vec<String>> {
-    let state = &root.states[at];
-    let keyed = at != root.files();
-    let owner = owner_columns(root, at);
-    let key = root.pipeline.tables.get(at).map(|t| t.key.clone());
-    let mut problems = Vec::new();
-    let mut runs: HashMap<u128, Place> = HashMap::new();
-    let mut keys = HashSet::new();
-    let mut alive = 0;
-    for &file in state.table.files.keys() {
-        for batch in state.table.read(file)? {
-            let batch = batch?;
-            let pick =
-                |columns: &[usize]| columns.iter().map(|&c| batch.rows.column(c).clone()).collect::<Vec<_>>();
-            let (owner, key) = (pick(&owner), key.as_deref().map(pick));
-            alive += batch.positions.len() as u64;
-            for (row, &position) in batch.positions.iter().enumerate() {
-                if keyed {
-                    runs.entry(owner_of(&owner, row)).or_default().take(file, position);
+/// Problems that are told of one table.
+const SHOWN: usize = 20;
+
+/// Every live row stands where the index says, with the contents that the index says; every entry has its rows,
+/// and no key occurs twice.
+struct Look<'a> {
+    root: &'a Root,
+    at: usize,
+    /// Columns of the pipeline; 0 for the engine's own tables, whose contents no hash is kept of.
+    columns: usize,
+    owner: Vec<usize>,
+    key: Option<Vec<usize>>,
+    places: HashMap<u128, Place>,
+    /// The owner whose rows are being read, and their cells so far: the rows of one owner stand together.
+    current: u128,
+    cells: Vec<u8>,
+    keys: HashSet<u128>,
+    batches: HashSet<u64>,
+    problems: Vec<String>,
+}
+
+impl<'a> Look<'a> {
+    fn new(root: &'a Root, at: usize) -> Self {
+        let table = root.pipeline.tables.get(at);
+        Look {
+            root,
+            at,
+            columns: table.map_or(0, |t| t.columns.len()),
+            owner: owner_columns(root, at),
+            key: table.map(|t| t.key.clone()),
+            places: HashMap::new(),
+            current: 0,
+            cells: Vec::new(),
+            keys: HashSet::new(),
+            batches: HashSet::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn all(&mut self) -> Result<()> {
+        let state = &self.root.states[self.at];
+        let mut alive = 0;
+        for &file in state.table.files.keys() {
+            for batch in state.table.read(file)? {
+                let batch = batch?;
+                alive += batch.positions.len() as u64;
+                self.rows(file, &batch);
+            }
+        }
+        self.end_owner();
+        if alive != state.table.rows_alive() {
+            self.problems.push(format!("{alive} rows are readable, {} should be", state.table.rows_alive()));
+        }
+        if self.at != self.root.files() {
+            self.compare(state.index.iter());
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self, file: FileId, batch: &LiveBatch) {
+        let pick =
+            |columns: &[usize]| columns.iter().map(|&c| batch.rows.column(c).clone()).collect::<Vec<_>>();
+        let (owner, key) = (pick(&self.owner), self.key.as_deref().map(pick));
+        let ids = batch.rows.column_by_name(crate::origin::BATCH);
+        let ids = ids.and_then(|c| c.as_primitive_opt::<Int64Type>());
+        self.batches.extend(ids.into_iter().flat_map(|ids| ids.iter().flatten()).map(|id| id as u64));
+        for (row, &position) in batch.positions.iter().enumerate() {
+            if self.at != self.root.files() {
+                let owner = owner_of(&owner, row);
+                if owner != self.current {
+                    self.end_owner();
+                    self.current = owner;
                 }
-                if key.as_ref().is_some_and(|key| !keys.insert(owner_of(key, row))) {
-                    problems
-                        .push(format!("row {position} of file {file} has a key that another row has too"));
+                self.places.entry(owner).or_default().take(file, position);
+                for column in &batch.rows.columns()[..self.columns] {
+                    Cell::read(column, row).encode(&mut self.cells);
                 }
+            }
+            if key.as_ref().is_some_and(|key| !self.keys.insert(owner_of(key, row))) {
+                self.problems
+                    .push(format!("row {position} of file {file} has a key that another row has too"));
             }
         }
     }
-    if alive != state.table.rows_alive() {
-        problems.push(format!("{alive} rows are readable, {} should be", state.table.rows_alive()));
+
+    fn end_owner(&mut self) {
+        if let Some(place) = self.places.get_mut(&self.current) {
+            place.content = content_hash(&self.cells);
+        }
+        self.cells.clear();
     }
-    if keyed {
-        compare(&runs, state.index.iter(), &mut problems);
+
+    fn compare<'e>(&mut self, index: impl Iterator<Item = (u128, &'e Entry)>) {
+        let mut known = 0;
+        for (owner, entry) in index.filter(|(_, e)| e.count > 0) {
+            known += 1;
+            match self.places.get(&owner) {
+                Some(place) if !place.is(entry) => self
+                    .problems
+                    .push(format!("the key index has owner {owner:032x} in other rows than the table")),
+                Some(place) if self.columns > 0 && place.content != entry.content => {
+                    let (first, file) = (entry.first, entry.file);
+                    self.problems.push(format!("row {first} of file {file} is not what was written"));
+                }
+                Some(_) => {}
+                None => {
+                    self.problems.push(format!("the key index has owner {owner:032x}, the table has not"))
+                }
+            }
+        }
+        if known != self.places.len() {
+            self.problems
+                .push(format!("{} owners have rows, the key index knows {known}", self.places.len()));
+        }
     }
-    problems.truncate(20);
-    Ok(problems)
 }
 
 /// Where an owner's rows were found.
@@ -80,6 +172,8 @@ struct Place {
     first: u32,
     count: u32,
     scattered: bool,
+    /// Hash of the rows' contents, once they are all seen.
+    content: u64,
 }
 
 impl Place {
@@ -97,27 +191,13 @@ impl Place {
     }
 }
 
-fn compare<'a>(
-    runs: &HashMap<u128, Place>,
-    index: impl Iterator<Item = (u128, &'a Entry)>,
-    problems: &mut Vec<String>,
-) {
-    let mut known = 0;
-    for (owner, entry) in index.filter(|(_, e)| e.count > 0) {
-        known += 1;
-        if !runs.get(&owner).is_some_and(|place| place.is(entry)) {
-            problems.push(format!("the key index has owner {owner:032x} in other rows than the table"));
-        }
-    }
-    if known != runs.len() {
-        problems.push(format!("{} owners have rows, the key index knows {known}", runs.len()));
-    }
-}
-
-/// The ledger's ranges of one reading follow each other without gap or overlap, and no row is of a batch to come.
-pub fn ledger(root: &Root, findings: &mut Findings) -> Result<()> {
+/// The ledger's ranges of one reading follow each other without gap or overlap, no row is of a batch to come, and
+/// every batch that left rows left some here.
+pub fn ledger(root: &Root, batches: &HashSet<u64>, findings: &mut Findings) -> Result<()> {
+    let mut known = HashSet::new();
     let mut at: HashMap<(std::sync::Arc<str>, u64, i64), u64> = HashMap::new();
     for (batch, range) in root.ledger_rows(0)? {
+        known.insert(batch);
         if batch > root.record.batch {
             findings.differences.push(format!(
                 "{}: {} is of batch {batch}, which was never decided",
@@ -137,6 +217,12 @@ pub fn ledger(root: &Root, findings: &mut Findings) -> Result<()> {
             ));
         }
         *reached = range.end.offset;
+    }
+    let mut unknown: Vec<u64> = batches.difference(&known).copied().collect();
+    unknown.sort_unstable();
+    for batch in unknown {
+        let files = system::FILES;
+        findings.differences.push(format!("{files}: rows are of batch {batch}, of which it knows no file"));
     }
     Ok(())
 }

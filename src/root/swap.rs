@@ -1,0 +1,81 @@
+//! Puts repaired tables in the place of damaged ones, so that a kill at any moment leaves the one or the other,
+//! whole.
+//!
+//! `repair` builds in `tables.repairing`, beside the damaged tables, which stay as they are. Once everything is in
+//! there, a mark is made durable: from then on the exchange will happen, and every opening of the root finishes it
+//! before it looks at anything else.
+
+use std::path::{Path, PathBuf};
+
+use crate::commit::Paths;
+use crate::error::{Error, IoContext, Result};
+use crate::tables::Disk;
+
+use super::lock;
+
+/// The mark, in the new root's own folder.
+const MARK: &str = "repaired";
+
+/// Where a repair builds: beside the tables, on the same file system.
+pub fn building(paths: &Paths) -> Paths {
+    Paths::new(sibling(&paths.tables, "repairing"))
+}
+
+/// The new tables are complete: they replace the old ones, whatever happens from here on.
+pub fn mark_complete(disk: &dyn Disk, new: &Paths) -> Result<()> {
+    let mark = new.own.join(MARK);
+    disk.sync_dir(parent(&new.tables)).at("syncing", parent(&new.tables))?;
+    disk.write(&mark, b"").and_then(|()| disk.sync_dir(&new.own)).at("writing", &mark)
+}
+
+/// There are complete new tables that are not in their place yet.
+pub fn pending(paths: &Paths) -> bool {
+    building(paths).own.join(MARK).exists()
+}
+
+/// Finishes an exchange that was begun. Returns where the old tables went, if this moved them.
+///
+/// # Errors
+/// [`Error::Busy`] if another process is at it.
+pub fn finish(disk: &dyn Disk, paths: &Paths) -> Result<Option<PathBuf>> {
+    let mut aside = None;
+    if pending(paths) {
+        let new = building(paths);
+        let _new = lock::take(&new.own.join("lock"))?;
+        // The other name may be gone: then a kill came between the two renames.
+        if paths.tables.exists() {
+            let _old = if paths.own.is_dir() { Some(lock::take(&paths.own.join("lock"))?) } else { None };
+            let free = free_name(&paths.tables)?;
+            rename(disk, &paths.tables, &free)?;
+            aside = Some(free);
+        }
+        rename(disk, &new.tables, &paths.tables)?;
+    }
+    let mark = paths.own.join(MARK);
+    if mark.exists() {
+        disk.remove(&mark).and_then(|()| disk.sync_dir(&paths.own)).at("removing", &mark)?;
+    }
+    Ok(aside)
+}
+
+fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    disk.replace(from, to).at("renaming", from)?;
+    disk.sync_dir(parent(to)).at("syncing", parent(to))
+}
+
+/// `tables.damaged-<n>`, the first free number.
+fn free_name(tables: &Path) -> Result<PathBuf> {
+    (1..10_000)
+        .map(|n| sibling(tables, &format!("damaged-{n}")))
+        .find(|p| p.symlink_metadata().is_err())
+        .ok_or_else(|| Error::Config(format!("too many old tables beside {}", tables.display())))
+}
+
+fn sibling(tables: &Path, end: &str) -> PathBuf {
+    let name = tables.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    tables.with_file_name(format!("{name}.{end}"))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
