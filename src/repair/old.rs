@@ -100,7 +100,7 @@ impl Old {
         let index = self.index(def, at);
         let log = Log::replay(&self.kernel, def, self.record.as_ref(), &mut problems);
         let mut paths: BTreeMap<PathBuf, bool> = BTreeMap::new();
-        for (path, _) in &log.files {
+        for path in log.files.keys() {
             paths.insert(path.clone(), true);
         }
         for (_, entry) in index.iter().flat_map(KeyIndex::iter).filter(|(_, e)| e.count > 0) {
