@@ -11,7 +11,8 @@ pub mod fold;
 
 use crate::error::Result;
 use crate::root::Root;
-use aside::{Aside, Cancel};
+use aside::Aside;
+pub use aside::Cancel;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Policy {
