@@ -212,16 +212,16 @@ CREATE INDEX "order_item.item_shipment_id" ON "order_item" ("item_shipment_id");
 
 CREATE TABLE "_quarantine" (
   "file" TEXT,
-  "content_hash" TEXT,
-  "range_start" INTEGER,
   "byte_offset" INTEGER,
+  "reason_id" INTEGER,
   "line" INTEGER,
   "element" INTEGER,
   "reason" TEXT,
   "text" TEXT,
+  "content_hash" TEXT,
   "_batch_id" INTEGER,
   "_ingested_at" TEXT,
-  PRIMARY KEY ("file", "content_hash", "range_start", "byte_offset")
+  PRIMARY KEY ("file", "byte_offset", "reason_id")
 );
 
 CREATE TABLE "_files" (
