@@ -247,8 +247,13 @@ impl Bench {
         };
         let flattener = self.session().flattener.clone();
         let pipeline = self.pipeline.clone();
-        let (intake, more) = Worker::new(&pipeline, &flattener, 2).files(vec![input], size);
-        assert!(intake.unread.is_empty() && more.is_empty(), "{:?}", intake.unread);
+        let (intake, left) =
+            Worker::new(&pipeline, &flattener, 2).files(vec![input], size).expect("readable");
+        assert!(
+            intake.unread.is_empty() && left.readers.is_empty() && left.inputs.is_empty(),
+            "{:?}",
+            intake.unread
+        );
         assert_eq!(intake.claims.valid, events.len() as u64);
         intake
     }
