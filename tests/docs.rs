@@ -215,7 +215,9 @@ impl Shop {
             let watcher = self.command("millrace").stdout(Stdio::null()).stderr(Stdio::null()).spawn();
             self.watcher.get_or_insert(watcher.unwrap());
         } else if let Some(mut watcher) = self.watcher.take() {
-            let _ = watcher.kill();
+            // As Ctrl-C does: it finishes what it is at.
+            let asked = Command::new("kill").args(["-INT", &watcher.id().to_string()]).status();
+            assert!(asked.is_ok_and(|s| s.success()) || std::thread::panicking());
             let _ = watcher.wait();
         }
     }
