@@ -9,6 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use support::place::age;
 use support::{millrace, millrace_ok};
 
 fn folder() -> tempfile::TempDir {
@@ -18,7 +19,9 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn put(folder: &Path, name: &str, bytes: &[u8]) {
-    fs::write(folder.join("input_events").join(name), bytes).unwrap();
+    let path = folder.join("input_events").join(name);
+    fs::write(&path, bytes).unwrap();
+    age(&path);
 }
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
