@@ -21,8 +21,16 @@ pub fn folders(disk: &dyn Disk, paths: &Paths) -> Result<()> {
     for dir in [&paths.tables, &paths.own, &paths.temp] {
         disk.create_dir(dir).at("making", dir)?;
     }
-    disk.sync_dir(&paths.own).at("syncing", &paths.own)?;
-    disk.sync_dir(&paths.tables).at("syncing", &paths.tables)
+    // The folder's own name too: a power cut that loses it loses everything in it.
+    for dir in [paths.own.as_path(), &paths.tables, parent(&paths.tables)] {
+        disk.sync_dir(dir).at("syncing", dir)?;
+    }
+    Ok(())
+}
+
+/// The folder that `path` lies in.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Creates every table at version 0 and decides "nothing yet" about them.

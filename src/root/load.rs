@@ -1,8 +1,11 @@
 //! Reads a root's tables and indexes into memory and refuses what is not what was written.
 
+use std::collections::HashMap;
+
+use crate::batch::FileId;
 use crate::commit::Paths;
 use crate::commit::record::Record;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::merge::KeyIndex;
 use crate::system;
 use crate::tables::index_file::{Entries, IndexFile};
@@ -54,19 +57,15 @@ impl Loader<'_> {
 
     fn state(&self, def: TableDef) -> Result<(State, Vec<String>)> {
         let mut notes = Vec::new();
+        check_log(&def)?;
         let opened = heal::open(self.disk, self.kernel, self.paths, &def, &mut notes)?;
         self.check_version(&def, &opened)?;
         let table = Table::new(def, &opened)?;
         check_files(&table)?;
         let index_files = self.record.index.get(&table.def.name).cloned().unwrap_or_default();
         let index = load_index(&table.def, &index_files)?;
-        if table.def.name != system::FILES && index.rows() != table.rows_alive() {
-            return Err(Error::Corrupt(format!(
-                "{} has {} rows, its key index {}; run `millrace repair`",
-                table.def.dir.display(),
-                table.rows_alive(),
-                index.rows()
-            )));
+        if table.def.name != system::FILES {
+            check_index(&table, &index)?;
         }
         Ok((State { table, index, index_files }, notes))
     }
@@ -97,6 +96,38 @@ impl Loader<'_> {
         }
         Ok(())
     }
+}
+
+/// The index counts, file by file, the rows that are alive.
+fn check_index(table: &Table, index: &KeyIndex) -> Result<()> {
+    let mut counted: HashMap<FileId, u64> = HashMap::new();
+    for (_, entry) in index.iter().filter(|(_, e)| e.count > 0) {
+        *counted.entry(entry.file).or_default() += u64::from(entry.count);
+    }
+    let alive = table.files.iter().map(|(id, file)| (*id, file.alive())).filter(|(_, rows)| *rows > 0);
+    if counted == alive.collect::<HashMap<_, _>>() {
+        return Ok(());
+    }
+    Err(Error::Corrupt(format!(
+        "{} and its key index disagree ({} rows and {}); run `millrace repair`",
+        table.def.dir.display(),
+        table.rows_alive(),
+        index.rows()
+    )))
+}
+
+/// No commit is empty. A log is replayed past an empty one as if nothing had been in it.
+fn check_log(def: &TableDef) -> Result<()> {
+    let log = names::log_dir(&def.dir);
+    for entry in std::fs::read_dir(&log).at("listing", &log)? {
+        let entry = entry.at("listing", &log)?;
+        let is_commit = entry.file_name().to_str().is_some_and(|n| names::commit_version(n).is_some());
+        if is_commit && entry.metadata().at("looking at", entry.path())?.len() == 0 {
+            let path = entry.path();
+            return Err(Error::Corrupt(format!("{} is empty; run `millrace repair`", path.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Every data file is there and as long as the log says. Its contents are `verify`'s to read.

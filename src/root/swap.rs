@@ -11,6 +11,7 @@ use crate::commit::Paths;
 use crate::error::{Error, IoContext, Result};
 use crate::tables::Disk;
 
+use super::create::parent;
 use super::lock;
 
 /// The mark, in the new root's own folder.
@@ -74,8 +75,4 @@ fn free_name(tables: &Path) -> Result<PathBuf> {
 fn sibling(tables: &Path, end: &str) -> PathBuf {
     let name = tables.file_name().unwrap_or_default().to_string_lossy().into_owned();
     tables.with_file_name(format!("{name}.{end}"))
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

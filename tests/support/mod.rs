@@ -3,7 +3,9 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod contents;
+pub mod faults;
 pub mod files;
+pub mod folders;
 pub mod generate;
 pub mod json;
 pub mod oracle;
