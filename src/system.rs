@@ -2,6 +2,7 @@
 //!
 //! They are Delta tables like the others and commit with the batch, so they can never tell another story.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -9,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 
-use crate::batch::{EventOrder, FileRange, Fingerprint, OwnerRows, Position, Resume, TableRows};
+use crate::batch::{EventOrder, FileRange, Fingerprint, KeyPart, OwnerRows, Position, Resume, TableRows};
 use crate::error::{Error, Result};
 use crate::key::OwnerHash;
 
@@ -140,6 +141,8 @@ pub struct Rejected {
     pub file: u32,
     pub position: Position,
     pub reason: String,
+    /// xxh3-128 of the rejected text, where it was at hand.
+    pub hash: Option<u128>,
     pub text: Option<String>,
 }
 
@@ -154,44 +157,120 @@ fn quarantine_columns() -> SchemaRef {
     use DataType::{Int64, Utf8};
     schema(&[
         ("file", Utf8),
-        ("content_hash", Utf8),
-        ("range_start", Int64),
         ("byte_offset", Int64),
+        ("reason_id", Int64),
         ("line", Int64),
         ("element", Int64),
         ("reason", Utf8),
         ("text", Utf8),
+        ("content_hash", Utf8),
     ])
 }
 
 /// Columns that identify a row of the ledger: file, range start, batch.
 pub const FILES_KEY: [usize; 3] = [0, 6, 16];
-/// Columns that identify a row of quarantine: what was read, and the byte offset in it.
-pub const QUARANTINE_KEY: [usize; 4] = [0, 1, 2, 3];
-/// Columns that name the owner of quarantine rows: what was read, so that reading it again replaces them.
-pub const QUARANTINE_OWNER: [usize; 3] = [0, 1, 2];
+/// Columns that identify a row of quarantine: file, byte offset, and a hash of the reason, because two things can be
+/// wrong at one place. Nothing in it depends on how a file was cut into ranges.
+pub const QUARANTINE_KEY: [usize; 3] = [0, 1, 2];
 
-/// The batch's quarantine rows: one owner per range that was read, an empty set where all of it was good.
-pub fn quarantine_rows(files: &[FileRange], rejected: &[Rejected], batch: u64) -> Result<TableRows> {
-    let mut sorted: Vec<&Rejected> = rejected.iter().collect();
-    sorted.sort_by_key(|r| (r.file, r.position.offset, r.position.element));
-    let owners = owners(files, &sorted, batch);
-    let of = |r: &&Rejected| &files[r.file as usize];
+/// What identifies a row of quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QuarantineKey {
+    pub file: Arc<str>,
+    pub byte_offset: i64,
+    pub reason_id: i64,
+}
+
+impl QuarantineKey {
+    fn of(range: &FileRange, rejected: &Rejected) -> Self {
+        QuarantineKey {
+            file: range.name.clone(),
+            byte_offset: rejected.position.offset as i64,
+            reason_id: (xxhash_rust::xxh3::xxh3_64(rejected.reason.as_bytes()) >> 1) as i64,
+        }
+    }
+
+    /// As [`crate::key::owner_of`] finds it in the rows.
+    fn owner(&self) -> u128 {
+        let mut hash = OwnerHash::new();
+        hash.part(self.file.as_bytes());
+        hash.part(self.byte_offset.to_string().as_bytes());
+        hash.part(self.reason_id.to_string().as_bytes());
+        hash.finish()
+    }
+
+    fn parts(&self) -> Vec<KeyPart> {
+        vec![
+            KeyPart::Text(self.file.to_string()),
+            KeyPart::Int(self.byte_offset),
+            KeyPart::Int(self.reason_id),
+        ]
+    }
+}
+
+/// The keys of quarantine rows whose file `wanted` names.
+///
+/// `None` where the rows are not quarantine's.
+pub fn read_quarantine_keys(rows: &RecordBatch, wanted: &dyn Fn(&str) -> bool) -> Option<Vec<QuarantineKey>> {
+    let files = rows.column_by_name("file")?.as_string_opt::<i32>()?;
+    let long = |name: &str| rows.column_by_name(name)?.as_primitive_opt::<Int64Type>();
+    let (offsets, reasons) = (long("byte_offset")?, long("reason_id")?);
+    let key = |row: usize| QuarantineKey {
+        file: files.value(row).into(),
+        byte_offset: offsets.value(row),
+        reason_id: reasons.value(row),
+    };
+    Some((0..rows.num_rows()).filter(|row| wanted(files.value(*row))).map(key).collect())
+}
+
+/// The batch's quarantine rows, and an empty set for each of `old` that is not wrong any more: the rows of files that
+/// are read again from their beginning.
+pub fn quarantine_rows(
+    files: &[FileRange],
+    rejected: &[Rejected],
+    old: &[QuarantineKey],
+    batch: u64,
+) -> Result<TableRows> {
+    // One row a key: what is wrong twice in the same way is told once.
+    let keyed: BTreeMap<QuarantineKey, &Rejected> =
+        rejected.iter().map(|r| (QuarantineKey::of(&files[r.file as usize], r), r)).collect();
+    let mut owners: Vec<OwnerRows> =
+        keyed.iter().enumerate().map(|(row, (key, r))| stated(key, r, row as u32, batch)).collect();
+    owners.extend(old.iter().filter(|key| !keyed.contains_key(key)).map(|key| cleared(key, batch)));
+    let hex = |r: &&Rejected| r.hash.map(|h| format!("{h:032x}"));
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(sorted.iter().map(|r| &*of(r).name))),
-        Arc::new(StringArray::from_iter_values(
-            sorted.iter().map(|r| format!("{:032x}", of(r).content_hash)),
-        )),
-        Arc::new(Int64Array::from_iter_values(sorted.iter().map(|r| of(r).start.offset as i64))),
-        Arc::new(Int64Array::from_iter_values(sorted.iter().map(|r| r.position.offset as i64))),
-        Arc::new(Int64Array::from_iter_values(sorted.iter().map(|r| r.position.line as i64))),
-        Arc::new(Int64Array::from_iter(sorted.iter().map(|r| r.position.element.map(|e| e as i64)))),
-        Arc::new(StringArray::from_iter_values(sorted.iter().map(|r| &r.reason))),
-        Arc::new(StringArray::from_iter(sorted.iter().map(|r| r.text.as_deref()))),
+        Arc::new(StringArray::from_iter_values(keyed.keys().map(|k| &*k.file))),
+        Arc::new(Int64Array::from_iter_values(keyed.keys().map(|k| k.byte_offset))),
+        Arc::new(Int64Array::from_iter_values(keyed.keys().map(|k| k.reason_id))),
+        Arc::new(Int64Array::from_iter_values(keyed.values().map(|r| r.position.line as i64))),
+        Arc::new(Int64Array::from_iter(keyed.values().map(|r| r.position.element.map(|e| e as i64)))),
+        Arc::new(StringArray::from_iter_values(keyed.values().map(|r| &r.reason))),
+        Arc::new(StringArray::from_iter(keyed.values().map(|r| r.text.as_deref()))),
+        Arc::new(StringArray::from_iter(keyed.values().map(hex))),
     ];
     let rows = RecordBatch::try_new(quarantine_columns(), columns)
         .map_err(|e| Error::Bug(format!("quarantine rows: {e}")))?;
     Ok(TableRows { rows, owners })
+}
+
+fn stated(key: &QuarantineKey, rejected: &Rejected, row: u32, batch: u64) -> OwnerRows {
+    let Rejected { position, text, hash, .. } = rejected;
+    let content = format!("{}/{:?}/{text:?}/{hash:?}", position.line, position.element);
+    OwnerRows {
+        owner: key.owner(),
+        // The last reading wins: batches are numbered in the order of reading.
+        order: EventOrder { sequence: [batch as i64, 0], hash: 0 },
+        file: rejected.file,
+        content: xxhash_rust::xxh3::xxh3_64(content.as_bytes()),
+        first: row,
+        count: 1,
+        key: Vec::new(),
+    }
+}
+
+fn cleared(key: &QuarantineKey, batch: u64) -> OwnerRows {
+    let order = EventOrder { sequence: [batch as i64, 0], hash: 0 };
+    OwnerRows { owner: key.owner(), order, file: 0, content: 0, first: 0, count: 0, key: key.parts() }
 }
 
 /// Adds the `_` columns to new quarantine rows.
@@ -202,36 +281,4 @@ pub fn quarantine_origin(rows: &RecordBatch, batch: u64, now_micros: i64) -> Res
     columns.push(Arc::new(TimestampMicrosecondArray::from(vec![now_micros; count]).with_timezone("UTC")));
     RecordBatch::try_new(quarantine_schema(), columns)
         .map_err(|e| Error::Bug(format!("quarantine rows: {e}")))
-}
-
-fn owners(files: &[FileRange], sorted: &[&Rejected], batch: u64) -> Vec<OwnerRows> {
-    let mut at = 0;
-    let mut owners = Vec::new();
-    for (file, range) in files.iter().enumerate() {
-        let first = at;
-        let mut content = xxhash_rust::xxh3::Xxh3::new();
-        while let Some(r) = sorted.get(at).filter(|r| r.file as usize == file) {
-            content.update(format!("{:?}{:?}{:?}", r.position, r.reason, r.text).as_bytes());
-            at += 1;
-        }
-        owners.push(OwnerRows {
-            owner: quarantine_owner(range),
-            // The last reading wins: batches are numbered in the order of reading.
-            order: EventOrder { sequence: [batch as i64, file as i64], hash: 0 },
-            file: file as u32,
-            content: content.digest(),
-            first: first as u32,
-            count: (at - first) as u32,
-            key: Vec::new(),
-        });
-    }
-    owners
-}
-
-fn quarantine_owner(range: &FileRange) -> u128 {
-    let mut hash = OwnerHash::new();
-    hash.part(range.name.as_bytes());
-    hash.part(format!("{:032x}", range.content_hash).as_bytes());
-    hash.part(range.start.offset.to_string().as_bytes());
-    hash.finish()
 }

@@ -1,4 +1,4 @@
-//! JSON string text: what a string's source text means once its escapes are undone.
+//! Text: JSON strings with their escapes undone, and anybody's text as it may be shown to people.
 
 use std::borrow::Cow;
 
@@ -82,6 +82,23 @@ fn unit(rest: &[u8]) -> Option<(u16, &[u8])> {
 
 fn push(out: &mut Vec<u8>, c: char) {
     out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// Text from events must not steer a terminal: control characters, and those that turn the writing round, appear
+/// by their escapes. A line break would break the table as well.
+pub fn shown(text: &str) -> String {
+    let plain = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if text.chars().all(plain) {
+        return text.to_owned();
+    }
+    text.chars().fold(String::new(), |mut out, c| {
+        if plain(c) {
+            out.push(c)
+        } else {
+            out.extend(c.escape_default())
+        }
+        out
+    })
 }
 
 #[cfg(test)]

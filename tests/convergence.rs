@@ -1,6 +1,8 @@
 //! Promise 1: the tables are a pure function of the set of events ever seen. Arrival order, batch size, restarts,
 //! repeated and renamed files change nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
 mod support;
 
 use std::path::Path;
@@ -51,6 +53,7 @@ fn histories() -> impl Strategy<Value = History> {
 fn pipeline_for(folder: &Path, history: &History) -> Arc<Pipeline> {
     let mut pipeline = pipeline::parse(pipeline::DEFAULT, "orders.toml").unwrap();
     pipeline.source.path = folder.join("input_events");
+    pipeline.source.settle_ms = 0;
     pipeline.source.batch_files = history.batch_files;
     pipeline.source.batch_bytes = history.batch_bytes;
     Arc::new(pipeline)

@@ -2,6 +2,8 @@
 //!
 //! `MILLRACE_KILLS` sets how often (50 if not set), `MILLRACE_SEED` where the randomness begins.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
 mod support;
 
 use std::fs;

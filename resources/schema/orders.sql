@@ -1,6 +1,6 @@
 -- The SQLite mirror of the built-in pipeline, as Millrace makes it: derived from
--- resources/pipelines/orders.toml, kept current by a test (`UPDATE=1 cargo test schema` writes it).
--- The mirror also holds the engine's own `_files` and `_quarantine`.
+-- resources/pipelines/orders.toml, with the engine's own `_quarantine` and `_files`. Kept current by a test
+-- (`UPDATE=1 cargo test --test docs` writes it).
 
 CREATE TABLE "customer" (
   "id" TEXT,
@@ -209,6 +209,42 @@ CREATE INDEX "order_item.customer_id" ON "order_item" ("customer_id");
 CREATE INDEX "order_item.delivery_address_id" ON "order_item" ("delivery_address_id");
 CREATE INDEX "order_item.promotion_id" ON "order_item" ("promotion_id");
 CREATE INDEX "order_item.item_shipment_id" ON "order_item" ("item_shipment_id");
+
+CREATE TABLE "_quarantine" (
+  "file" TEXT,
+  "byte_offset" INTEGER,
+  "reason_id" INTEGER,
+  "line" INTEGER,
+  "element" INTEGER,
+  "reason" TEXT,
+  "text" TEXT,
+  "content_hash" TEXT,
+  "_batch_id" INTEGER,
+  "_ingested_at" TEXT,
+  PRIMARY KEY ("file", "byte_offset", "reason_id")
+);
+
+CREATE TABLE "_files" (
+  "file" TEXT,
+  "size" INTEGER,
+  "mtime_ns" INTEGER,
+  "ctime_ns" INTEGER,
+  "inode" INTEGER,
+  "content_hash" TEXT,
+  "range_start" INTEGER,
+  "range_end" INTEGER,
+  "end_line" INTEGER,
+  "end_element" INTEGER,
+  "end_in_array" BOOLEAN,
+  "last" BOOLEAN,
+  "changed" BOOLEAN,
+  "events" INTEGER,
+  "quarantined" INTEGER,
+  "duplicate_keys" INTEGER,
+  "_batch_id" INTEGER,
+  "_ingested_at" TEXT,
+  PRIMARY KEY ("file", "range_start", "_batch_id")
+);
 
 CREATE TABLE "_millrace" (
   "batch_id" INTEGER,

@@ -120,10 +120,16 @@ impl Checkpoint for SledCheckpoint {
         if committed <= self.meta.watermark {
             return Ok(());
         }
-        let mut entries = ledger.since(self.meta.watermark).peekable();
-        while entries.peek().is_some() {
+        // In the order of sled's tree: else every chunk touches every page of it.
+        let mut keys: Vec<u128> = ledger.since(self.meta.watermark).map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        for chunk in keys.chunks(CHUNK) {
             let mut changes = sled::Batch::default();
-            entries.by_ref().take(CHUNK).for_each(|(key, entry)| insert(&mut changes, key, &entry));
+            for &key in chunk {
+                if let Some(entry) = ledger.get(key) {
+                    insert(&mut changes, key, &entry);
+                }
+            }
             self.call(|db| db.apply_batch(changes))?;
         }
         self.put(committed, &[])

@@ -291,3 +291,38 @@ fn used(file: &Path) -> u64 {
     let bytes = fs::read(file).unwrap();
     bytes.iter().rposition(|&b| b != 0).map_or(1, |at| at as u64 + 1)
 }
+
+/// `MILLRACE_FILES=1000000 cargo test --lib million -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement: makes a large checkpoint"]
+fn a_million_files_in_the_checkpoint() {
+    let files: u64 = std::env::var("MILLRACE_FILES").map_or(200_000, |n| n.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open(dir.path(), 1);
+    for n in 0..files {
+        let entry = crate::ledger::LedgerEntry::of(1, &ranges(n + 1)[1]);
+        opened.ledger.insert(crate::ledger::file_key(&format!("orders/order-{n}.json")), entry);
+    }
+    let timed = std::time::Instant::now();
+    opened.checkpoint.refill(&opened.ledger, 1).unwrap();
+    println!("{files} files: refilled in {:?}", timed.elapsed());
+    let timed = std::time::Instant::now();
+    opened.checkpoint.put(2, &(0..1000).map(|n| ranges(n + 1).remove(0)).collect::<Vec<_>>()).unwrap();
+    println!("a batch of 1000 files put in {:?}", timed.elapsed());
+    drop(opened);
+    let timed = std::time::Instant::now();
+    let opened = open(dir.path(), 2);
+    println!("opened in {:?}", timed.elapsed());
+    drop(opened);
+    let timed = std::time::Instant::now();
+    let opened = open(dir.path(), 2);
+    println!("opened again in {:?}", timed.elapsed());
+    assert!(opened.notes.is_empty());
+    assert_eq!(opened.ledger.len() as u64, files + 1000);
+    let bytes: u64 = files_of(dir.path());
+    println!("{} MB on disk", bytes >> 20);
+}
+
+fn files_of(dir: &Path) -> u64 {
+    files(dir).iter().map(|f| fs::metadata(f).unwrap().len()).sum()
+}

@@ -14,6 +14,8 @@ use crate::flatten::Flattener;
 use crate::merge::{self, KeyIndex};
 use crate::mirror;
 use crate::pipeline::model::Pipeline;
+use crate::report::lines::count;
+use crate::text::shown;
 
 /// Validate the pipeline file; show the rows that files would give, per table, without writing anything.
 ///
@@ -68,7 +70,7 @@ fn describe(pipeline: &Pipeline, out: &Output) {
             t.name,
             table["kind"].as_str().unwrap_or_default(),
             t.columns.len(),
-            table["key"],
+            t.key.iter().map(|&k| t.columns[k].name.as_str()).collect::<Vec<_>>().join(", "),
             t.each_text
         ));
     }
@@ -90,6 +92,7 @@ fn take(
     let mut bad = 0;
     let mut tell = |position: crate::batch::Position, reason: &str| {
         bad += 1;
+        let (name, reason) = (shown(&name), shown(reason));
         out.say(&format!("{name}:{}: would be quarantined: {reason}", position.line));
         out.object(
             "quarantine",
@@ -114,7 +117,7 @@ fn show(table: &str, rows: &RecordBatch, out: &Output) -> Result<()> {
         rows.columns().iter().map(mirror::Column::new).collect::<Result<_>>()?;
     let schema = rows.schema();
     let mut scratch = String::new();
-    out.say(&format!("{table}: {} rows", rows.num_rows()));
+    out.say(&format!("{table}: {}", count(rows.num_rows() as u64, "row")));
     for row in 0..rows.num_rows() {
         let values: Vec<(String, Option<String>)> = schema
             .fields()
@@ -123,7 +126,7 @@ fn show(table: &str, rows: &RecordBatch, out: &Output) -> Result<()> {
             .map(|(f, c)| (f.name().clone(), mirror::canonical(c, row, &mut scratch)))
             .collect();
         let line: Vec<String> =
-            values.iter().filter_map(|(n, v)| v.as_ref().map(|v| format!("{n}={v}"))).collect();
+            values.iter().filter_map(|(n, v)| v.as_ref().map(|v| format!("{n}={}", shown(v)))).collect();
         out.say(&format!("  {}", line.join("  ")));
         let object: serde_json::Map<_, _> = values.into_iter().map(|(n, v)| (n, json!(v))).collect();
         out.object("row", &json!({ "table": table, "row": object }));

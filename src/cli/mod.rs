@@ -101,6 +101,11 @@ fn enter(global: &Global) -> Result<()> {
     }
 }
 
+/// For messages: a bare `tables` says little to who looks at a log.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
 fn load_pipeline(global: &Global) -> Result<Arc<Pipeline>> {
     pipeline::load(global.pipeline.as_deref()).map(Arc::new)
 }
@@ -121,7 +126,7 @@ fn must_exist(paths: &Paths) -> Result<()> {
         return Ok(());
     }
     Err(Error::Config(format!(
-        "there are no tables in {} yet; `millrace run` makes them",
-        paths.tables.display()
+        "there is nothing in {} yet; `millrace run` makes the tables",
+        absolute(&paths.tables).display()
     )))
 }

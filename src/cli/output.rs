@@ -14,6 +14,8 @@ pub fn tracing(json: bool) {
     let filter =
         EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,delta_kernel=error"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for eyes: a file gets none.
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     // Set once; a second call (tests in one process) keeps the first.
     let _ = if json { log.json().try_init() } else { log.with_target(false).try_init() };
 }
@@ -72,8 +74,4 @@ impl Output {
 fn print(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-pub fn json_error(e: serde_json::Error) -> Error {
-    Error::Bug(format!("writing JSON: {e}"))
 }

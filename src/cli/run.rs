@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,6 +16,7 @@ use crate::maintain;
 use crate::report::{BatchReport, lines};
 use crate::run::{self, Found, Observer, Options, Places, Session, Stop};
 use crate::tables::LocalDisk;
+use crate::text::shown;
 
 /// Replay the source folder, then watch it (the default command).
 ///
@@ -99,11 +100,17 @@ struct Teller {
     live: bool,
     replayed: BatchReport,
     batches: u64,
+    /// When the last line about a batch was printed.
+    spoke: Instant,
 }
+
+/// How long a log may stay silent while batches are replayed.
+const QUIET: Duration = Duration::from_secs(5);
 
 impl Teller {
     fn new(out: Output, once: bool) -> Self {
-        Teller { out, once, bar: None, live: false, replayed: BatchReport::default(), batches: 0 }
+        let (replayed, spoke) = (BatchReport::default(), Instant::now());
+        Teller { out, once, bar: None, live: false, replayed, batches: 0, spoke }
     }
 
     fn say(&self, line: &str) {
@@ -121,8 +128,8 @@ impl Teller {
             self.summary(ended);
         }
         self.out.object("end", ended);
-        for w in &ended.waiting {
-            self.out.note(&format!("left for the next run: {w}"));
+        for (name, why) in &ended.waiting {
+            self.out.note(&format!("left for the next run: {}: {why}", shown(name)));
         }
         if ended.stopped {
             self.out.say("stopped; every finished batch is kept");
@@ -130,16 +137,17 @@ impl Teller {
     }
 
     fn summary(&self, ended: &run::Ended) {
-        if self.batches == 0 {
-            self.out.say(&format!(
-                "nothing new: {} in the source folder, all in the tables already",
-                lines::count(ended.files_seen, "file")
-            ));
-            return;
+        if self.batches > 0 {
+            self.say_replayed(ended);
+        } else if !ended.stopped {
+            self.out.say(&nothing_new(ended));
         }
+    }
+
+    fn say_replayed(&self, ended: &run::Ended) {
         let r = &self.replayed;
         self.out.say(&format!(
-            "{} with {} in {} · {:.2} s · {}",
+            "{} with {} in {} · {:.2} s · {}{}",
             lines::count(r.files, "file"),
             lines::count(r.events, "event"),
             if self.batches == 1 { "1 batch".into() } else { format!("{} batches", self.batches) },
@@ -147,13 +155,44 @@ impl Teller {
             if r.quarantined == 0 {
                 "nothing quarantined".into()
             } else {
-                format!(
-                    "{} quarantined (millrace query 'select file, line, reason from _quarantine')",
-                    r.quarantined
-                )
+                format!("{} quarantined", lines::thousands(r.quarantined))
             },
+            not_read(ended),
         ));
+        if !self.is_wordy() {
+            lines::quarantined(r).iter().for_each(|line| self.out.say(line));
+        }
         self.out.say(lines::tables(r).trim_end());
+    }
+
+    /// Every batch gets its line: it is live, or nobody is waiting at a terminal for the end.
+    fn is_wordy(&self) -> bool {
+        self.live || !(self.out.terminal || self.once)
+    }
+
+    /// A long `--once` in a log shows now and then that it lives.
+    fn is_quiet_for_long(&self) -> bool {
+        !self.out.terminal && self.spoke.elapsed() > QUIET
+    }
+}
+
+/// The end of a sentence: how many files could not be read.
+fn not_read(ended: &run::Ended) -> String {
+    match ended.unread.len() as u64 {
+        0 => String::new(),
+        n => format!(" · {} not read", lines::thousands(n)),
+    }
+}
+
+fn nothing_new(ended: &run::Ended) -> String {
+    let source = ended.source.display();
+    if ended.files_seen == 0 && ended.unread.is_empty() {
+        return format!("nothing new: no event files in {source}");
+    }
+    let files = lines::count(ended.files_seen, "file");
+    match ended.unread.is_empty() && ended.waiting.is_empty() {
+        true => format!("nothing new: {files} in {source}, all in the tables already"),
+        false => format!("nothing new: {files} in {source}{}", not_read(ended)),
     }
 }
 
@@ -173,8 +212,12 @@ impl Observer for Teller {
         self.batches += 1;
         self.replayed.add(report);
         self.out.object("batch", report);
-        if self.live || !(self.out.terminal || self.once) {
+        if self.is_wordy() || self.is_quiet_for_long() {
             self.say(&lines::batch(report));
+            self.spoke = Instant::now();
+        }
+        if self.is_wordy() {
+            lines::quarantined(report).iter().for_each(|line| self.say(line));
         }
         if let Some(bar) = &self.bar {
             bar.inc(source_bytes);
@@ -188,7 +231,7 @@ impl Observer for Teller {
 
     fn unread(&mut self, unread: &[Unread]) {
         for u in unread {
-            self.say(&format!("could not read {}: {}; it is tried again", u.name, u.reason));
+            self.say(&format!("not read, tried again later: {}: {}", shown(&u.name), shown(&u.reason)));
             self.out.object("unread", &json!({ "file": u.name, "reason": u.reason }));
         }
     }
@@ -207,6 +250,7 @@ impl Observer for Teller {
         if !self.live {
             self.summary(ended);
             self.live = true;
+            self.out.object("caught_up", ended);
             self.out.say(&format!("watching {} (Ctrl-C to stop)", ended.source.display()));
         }
     }

@@ -1,14 +1,22 @@
 //! `millrace status`: how far the tables are, while `run` is running or not.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Global, Output, database, load_pipeline, paths};
+use crate::cell::write_timestamp;
 use crate::commit::record::Record;
 use crate::error::{IoContext, Result};
-use crate::mirror::query::{self, Format, Options};
+use crate::mirror::TableRef;
+use crate::mirror::inspect::Inspector;
+use crate::pipeline::model::Pipeline;
 use crate::report::BatchReport;
 use crate::report::lines::{self, thousands};
+use crate::run::level::system_tables;
+use crate::system;
 use crate::tables::LocalDisk;
 
 /// Show how far the tables are: batches, files, rows, quarantine, the last report.
@@ -26,34 +34,53 @@ pub fn exec(global: &Global, _args: StatusArgs) -> Result<u8> {
     let running = holder(&paths.own.join("lock"))?;
     let last = last_report(&paths.own)?;
     let db = database(&pipeline);
-    let mirror = if db.exists() { Some(mirror(&db, &pipeline)?) } else { None };
+    let mirror = if db.exists() { Some(look(&db, &pipeline)) } else { None };
     let out = Output::new(global.json);
     let batch = record.as_ref().map_or(0, |r| r.batch);
+    // A mirror that is being made, or is damaged, must not keep the rest from being told.
+    let (mirror, trouble) = match mirror {
+        None => (None, None),
+        Some(Ok(mirror)) => (Some(mirror), None),
+        Some(Err(e)) => (None, Some(e.to_string())),
+    };
     out.object(
         "status",
-        &json!({ "pipeline": pipeline.name, "batch": batch, "running_pid": running, "mirror": mirror, "last": last }),
+        &json!({ "pipeline": pipeline.name, "batch": batch, "running_pid": running, "mirror": mirror,
+            "mirror_trouble": trouble, "last": last }),
     );
-    out.say(&format!("pipeline   {}", pipeline.name));
+    out.say(&format!("pipeline    {}", pipeline.name));
     out.say(&match running {
-        Some(pid) => format!("running    yes, process {pid}"),
-        None => "running    no".to_owned(),
+        Some(pid) => format!("running     yes, process {pid}"),
+        None => "running     no".to_owned(),
     });
-    out.say(&format!("batch      {batch}"));
-    match &mirror {
-        None => {
-            out.say("mirror     none (see `run --no-mirror`): counts come with the next run that has one")
-        }
-        Some(m) => say_mirror(&out, m),
-    }
+    out.say(&format!("batch       {batch}"));
+    out.say(&format!("mirror      {}", tell(mirror.as_ref(), trouble.as_deref(), batch)));
     if let Some(last) = &last {
-        out.say(&format!("last       {}", lines::batch(last)));
+        let mut at = Vec::new();
+        write_timestamp(last.at, &mut at);
+        let at = String::from_utf8_lossy(&at);
+        // To the second; in UTC, as in the tables.
+        let at = at.split('.').next().unwrap_or_default();
+        out.say(&format!("last        {at}Z · {}", lines::batch(last)));
+        lines::quarantined(last).iter().for_each(|line| out.say(&format!("          {line}")));
+    }
+    for (name, count) in mirror.iter().flat_map(|m| &m.rows) {
+        out.say(&format!("{name:<18} {:>12} rows", thousands(*count)));
     }
     Ok(0)
 }
 
-fn say_mirror(out: &Output, mirror: &serde_json::Value) {
-    for (name, count) in mirror.as_object().into_iter().flatten() {
-        out.say(&format!("{name:<20} {:>12} rows", thousands(count.as_u64().unwrap_or(0))));
+fn tell(mirror: Option<&Mirror>, trouble: Option<&str>, batch: u64) -> String {
+    match (mirror.map(|m| m.batch), trouble) {
+        (Some(Some(at)), _) if at >= batch => "level with the tables".to_owned(),
+        (Some(Some(at)), _) => {
+            format!("behind, at batch {at}; the next `millrace run` with a mirror brings it level")
+        }
+        (Some(None), _) => "being filled".to_owned(),
+        (None, Some(why)) => why.to_owned(),
+        (None, None) => {
+            "none; `millrace run` without --no-mirror makes it, and counts are shown here".to_owned()
+        }
     }
 }
 
@@ -80,15 +107,21 @@ fn last_report(own: &std::path::Path) -> Result<Option<BatchReport>> {
     }
 }
 
-/// Row counts of every table, as the mirror has them.
-fn mirror(db: &std::path::Path, pipeline: &crate::pipeline::model::Pipeline) -> Result<serde_json::Value> {
-    let names = pipeline.tables.iter().map(|t| t.name.as_str());
-    let all: Vec<&str> = names.chain([crate::system::QUARANTINE, crate::system::FILES]).collect();
-    let columns: Vec<String> =
-        all.iter().map(|n| format!("(select count(*) from \"{n}\") as \"{n}\"")).collect();
-    let mut text = Vec::new();
-    let options = Options { format: Format::Json, ..Options::default() };
-    query::run(db, &format!("select {}", columns.join(", ")), &options, &mut text)?;
-    let rows: serde_json::Value = serde_json::from_slice(&text).map_err(super::output::json_error)?;
-    Ok(rows.get(0).cloned().unwrap_or_default())
+/// The mirror as `status` shows it.
+#[derive(Serialize)]
+struct Mirror {
+    batch: Option<u64>,
+    rows: BTreeMap<String, u64>,
+}
+
+fn look(db: &std::path::Path, pipeline: &Pipeline) -> Result<Mirror> {
+    let inspector = Inspector::open(db, pipeline, &system_tables())?;
+    let mut rows = BTreeMap::new();
+    for (at, table) in pipeline.tables.iter().enumerate() {
+        rows.insert(table.name.clone(), inspector.count(TableRef::Pipeline(at))?);
+    }
+    for name in [system::QUARANTINE, system::FILES] {
+        rows.insert(name.to_owned(), inspector.count(TableRef::System(name))?);
+    }
+    Ok(Mirror { batch: inspector.batch()?, rows })
 }

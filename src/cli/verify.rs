@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Global, Output, database, load_pipeline, paths};
 use crate::clock;
 use crate::error::Result;
-use crate::report::lines::thousands;
+use crate::report::lines::{count, thousands};
 use crate::root::Root;
 use crate::tables::LocalDisk;
 use crate::verify::{Findings, verify};
@@ -32,20 +32,14 @@ pub fn exec(global: &Global, _args: VerifyArgs) -> Result<u8> {
 }
 
 fn text(f: &Findings) -> Vec<String> {
-    let mut lines: Vec<String> = f
-        .tables
-        .iter()
-        .map(|t| {
-            format!(
-                "{:<20} {:>12} rows {:>6} files   version {:>6}   {:>12} owners",
-                t.table,
-                thousands(t.rows),
-                t.files,
-                t.version,
-                thousands(t.owners)
-            )
-        })
-        .collect();
+    let row = |t: &str, rows: &str, files: &str, version: &str, owners: &str| {
+        format!("{t:<18} {rows:>12} {files:>8} {version:>8} {owners:>12}")
+    };
+    let mut lines = vec![row("table", "rows", "files", "version", "owners")];
+    lines.extend(f.tables.iter().map(|t| {
+        let (rows, owners) = (thousands(t.rows), thousands(t.owners));
+        row(&t.table, &rows, &t.files.to_string(), &t.version.to_string(), &owners)
+    }));
     for o in &f.orphans {
         lines.push(format!(
             "note: {} of {} refer to rows that are not there ({})",
@@ -61,7 +55,7 @@ fn text(f: &Findings) -> Vec<String> {
     lines.extend(f.differences.iter().map(|d| format!("DIFFERENCE: {d}")));
     lines.push(match f.differences.len() {
         0 => "everything agrees".to_owned(),
-        n => format!("{n} differences"),
+        n => count(n as u64, "difference"),
     });
     lines
 }

@@ -76,6 +76,12 @@ pub struct Block {
     pub taken: bool,
 }
 
+/// What a chunk's contents take in memory until they are committed, counted in values. Three bytes make a bad
+/// part, which becomes a row with its reason and text; so may any document.
+pub fn weight(chunk: &Chunk) -> usize {
+    chunk.values.len() + 32 * chunk.documents.len() + 64 * chunk.bad.len()
+}
+
 /// Why a walk stopped.
 #[derive(Debug, Clone, Copy)]
 pub enum Stop {
@@ -192,10 +198,10 @@ impl Walk<'_> {
         None
     }
 
-    /// Text that yields far more values than text is also enough: memory is bounded by both.
+    /// Text that yields far more than text is also enough: memory is bounded by both.
     fn has_enough(&self) -> bool {
         let some = self.taken || !self.chunk.documents.is_empty() || !self.chunk.bad.is_empty();
-        let full = self.chunk.values.len() > self.text.len() / 4 + (1 << 16);
+        let full = weight(&self.chunk) > self.text.len() / 4 + (1 << 16);
         some && self.place.is_boundary() && (self.at >= self.enough || full)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::bytes::{End, Feed, Raw, rule};
-use super::documents::{Block, Place, Stop, Terms, Walked, lines, resume, walk};
+use super::documents::{Block, Place, Stop, Terms, Walked, lines, resume, walk, weight};
 use super::guide::Guide;
 use super::parallel;
 use super::skip::{Goal, Rule, Skip};
@@ -107,10 +107,22 @@ impl Reader {
     ///
     /// An error means that the file could not be read: try again later, from the last range that was kept.
     pub fn next(&mut self, guide: &Guide, file: u32, budget: u64, threads: usize) -> io::Result<Range> {
-        let mut draft = Draft::new(file, self.resume(), budget);
         let size = usize::try_from(budget).unwrap_or(BLOCK).clamp(SMALLEST_BLOCK, BLOCK);
+        self.next_in_blocks(guide, file, budget, size, threads)
+    }
+
+    /// `size`: bytes of a block. The result does not depend on it, which tests try.
+    pub(super) fn next_in_blocks(
+        &mut self,
+        guide: &Guide,
+        file: u32,
+        budget: u64,
+        size: usize,
+        threads: usize,
+    ) -> io::Result<Range> {
+        let mut draft = Draft::new(file, self.resume(), budget);
         if self.offset == 0 && !self.done {
-            self.byte_order_mark(size, &mut draft)?;
+            self.byte_order_mark(size.max(3), &mut draft)?;
         }
         let terms = Terms { guide, limits: self.limits, rule: self.rule };
         let mut want = size;
@@ -120,6 +132,11 @@ impl Reader {
             want = size.max(left * 2);
         }
         self.finish(draft)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_guessing(&self) -> bool {
+        self.guessing
     }
 
     /// Decodes a block or several. Returns the bytes at hand that were not dealt with.
@@ -141,10 +158,17 @@ impl Reader {
             taken: draft.taken,
             text,
         };
-        let many = threads > 1 && self.guessing && want == size && !block.whole && block.enough > size;
+        let many = threads > 1
+            && self.guessing
+            && !draft.stuck
+            && want == size
+            && !block.whole
+            && block.enough > size;
+        draft.stuck = false;
         if !many {
             return self.accept(walk(terms, block), draft);
         }
+        let before = self.offset;
         let (walks, right) = parallel::walks(terms, &mut self.feed, block, size, draft.until, threads)?;
         self.guessing = right;
         let mut left = 0;
@@ -154,6 +178,7 @@ impl Reader {
             }
             left = self.accept(walked, draft)?;
         }
+        draft.stuck = self.offset == before;
         Ok(left)
     }
 
@@ -171,8 +196,8 @@ impl Reader {
         draft.push(chunk);
         match stop {
             Stop::More => {}
-            // A block may also be full of values before its text is dealt with.
-            Stop::Enough => draft.enough = draft.values >= draft.most_values || self.offset >= draft.until,
+            // A block may also be full before its text is dealt with.
+            Stop::Enough => draft.enough = draft.weight >= draft.most_weight || self.offset >= draft.until,
             Stop::Skip(skip) => self.skip(skip, draft)?,
             Stop::End => self.end(draft),
         }
@@ -288,13 +313,15 @@ struct Draft {
     start: Resume,
     chunks: Vec<Chunk>,
     hash: Xxh3,
-    /// The byte of the file from which on nothing more is wanted, and how many values are enough too.
+    /// The byte of the file from which on nothing more is wanted, and how much weight is enough too.
     until: u64,
-    most_values: u64,
-    values: u64,
+    most_weight: u64,
+    weight: u64,
     /// There is a document or a bad part in it.
     taken: bool,
     enough: bool,
+    /// The first of several blocks was cut inside its first document: cut the same way again, it would stay so.
+    stuck: bool,
 }
 
 impl Draft {
@@ -305,10 +332,11 @@ impl Draft {
             chunks: Vec::new(),
             hash: Xxh3::new(),
             until: start.offset.saturating_add(budget.max(1)),
-            most_values: budget / 4,
-            values: 0,
+            most_weight: budget / 4,
+            weight: 0,
             taken: false,
             enough: false,
+            stuck: false,
         }
     }
 
@@ -325,7 +353,7 @@ impl Draft {
             chunk.text.shrink_to_fit();
         }
         self.taken = true;
-        self.values += chunk.values.len() as u64;
+        self.weight += weight(&chunk) as u64;
         self.chunks.push(chunk);
     }
 

@@ -27,7 +27,7 @@ pub use open::still_same;
 use crate::batch::{Fingerprint, Input, Resume, Unread};
 use crate::clock::Clock;
 use crate::error::{Error, IoContext, Result};
-use crate::ledger::Seen;
+use crate::ledger::{Seen, file_key};
 use pass::Pass;
 use ready::{Looks, Retries};
 use watch::Watch;
@@ -87,6 +87,8 @@ pub struct Listing {
     pub unread: Vec<Unread>,
     /// Those of `unread` that neither an earlier listing nor `take` told, nor the caller by `put_off`.
     pub news: Vec<Unread>,
+    /// Folders named like an event file, each told once: what is in them is read.
+    pub folders: Vec<Arc<str>>,
     /// Of `ready`, how many the ledger knew with other content.
     pub changed: u64,
     /// Event files met, whatever their state, and how many of them the ledger has whole.
@@ -135,6 +137,7 @@ pub struct Folder {
     waiting: Vec<Arc<str>>,
     /// What was told as unread.
     told: HashSet<u128>,
+    told_folders: HashSet<u128>,
     /// Counts full listings.
     listing: u64,
     last_look_ns: u64,
@@ -174,6 +177,7 @@ impl Folder {
             offered: HashMap::new(),
             waiting: Vec::new(),
             told: HashSet::new(),
+            told_folders: HashSet::new(),
             listing: 0,
             last_look_ns: 0,
             next_full_ns: 0,
@@ -237,6 +241,7 @@ impl Folder {
         listing.tidy();
         listing.news =
             listing.unread.iter().filter(|u| !self.told.contains(&unread_key(u))).cloned().collect();
+        listing.folders.retain(|name| self.told_folders.insert(file_key(name)));
         self.waiting = take::names(&listing.waiting);
         self.last_look_ns = now.mono_ns;
         listing

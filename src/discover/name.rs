@@ -121,8 +121,8 @@ mod tests {
         #[test]
         fn every_name_finds_its_way_back(raw: Vec<u8>) {
             let name = display_name(OsStr::from_bytes(&raw));
-            let back = raw_path(&name);
-            proptest::prop_assert_eq!(back.as_os_str().as_bytes(), &raw[..]);
+            let path = raw_path(&name);
+            proptest::prop_assert_eq!(path.as_os_str().as_bytes(), &raw[..]);
         }
 
         #[test]

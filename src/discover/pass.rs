@@ -116,6 +116,9 @@ impl Pass<'_> {
             kind => kind,
         };
         if kind == FileType::Directory {
+            if is_event_file(raw) {
+                self.listing.folders.push(path.into());
+            }
             todo.push(path.to_owned());
         } else if is_event_file(raw) {
             self.file(path, kind, stat);

@@ -131,9 +131,11 @@ mod tests {
         let mut looks = Looks::default();
         assert!(ready(&mut looks, modified(-1000, 1), false, 0));
         assert!(!ready(&mut looks, modified(-999, 1), false, 0));
-        assert!(ready(&mut looks, modified(-999, 1), true, 1));
-        assert!(ready(&mut looks, modified(-999, 1), false, 2), "and stays so");
-        assert!(!ready(&mut looks, modified(-998, 2), false, 3), "until it changes");
+        // Far from a second old, and looked at too soon after: only having been closed makes these complete.
+        assert!(!ready(&mut looks, modified(-500, 1), false, 0));
+        assert!(ready(&mut looks, modified(-500, 1), true, 1));
+        assert!(ready(&mut looks, modified(-500, 1), false, 2), "and stays so");
+        assert!(!ready(&mut looks, modified(-498, 2), false, 3), "until it changes");
     }
 
     #[test]

@@ -146,6 +146,12 @@ impl Watch {
     }
 
     #[cfg(test)]
+    pub fn overflow(&self) {
+        let lost = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        self.shared.on_event(Ok(lost));
+    }
+
+    #[cfg(test)]
     pub fn deafen(&mut self) {
         self.watcher = None;
     }

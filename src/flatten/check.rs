@@ -15,6 +15,20 @@ pub struct Checked {
     pub claims: Claims,
     /// Documents that do not fit the pipeline: index in the chunk, and why.
     pub bad: Vec<(u32, Bad)>,
+    /// By document: what its rows take in all tables together, in bytes, if every claim wins.
+    pub bytes: Vec<u64>,
+}
+
+impl Checked {
+    /// Forgets the documents from `document` on.
+    pub fn drop_from(&mut self, document: u32) {
+        self.bytes.truncate(document as usize);
+        self.bad.retain(|(at, _)| *at < document);
+        for claims in &mut self.claims.tables {
+            claims.retain(|claim| claim.event.document < document);
+        }
+        self.claims.valid = (self.bytes.len() - self.bad.len()) as u64;
+    }
 }
 
 /// What the rows of one event in one table may take, in bytes. Values of the event are repeated in each of its
@@ -97,9 +111,9 @@ impl<'f, 'c> Checker<'f, 'c> {
         self.event.begin(document.root);
         self.event.read_key(&self.flattener.key);
         let sequence = self.event.read_sequence(&self.flattener.sequence);
-        for table in &mut self.tables {
-            table.check(&mut self.event);
-        }
+        let bytes = self.tables.iter_mut().map(|table| table.check(&mut self.event));
+        let bytes = bytes.fold(0, u64::saturating_add);
+        self.out.bytes.push(bytes);
         if self.event.problems.is_empty() {
             self.accept(EventOrder { sequence, hash: document.hash }, name);
         } else {
@@ -186,22 +200,22 @@ impl<'f, 'c> TableCheck<'f, 'c> {
         TableCheck { index, plan, scope, rows: Rows::default(), claims, duplicates: 0, parts, text }
     }
 
-    fn check(&mut self, event: &mut Event<'c>) {
+    /// Returns what the rows take, in bytes.
+    fn check(&mut self, event: &mut Event<'c>) -> u64 {
         self.claims.clear();
         self.duplicates = 0;
         let (view, table) = (event.view, self.index);
         self.rows.find(view, self.plan, event.root, |n| event.report(Problem::NoArray(table, n)));
-        if !self.rows.rows.is_empty() {
-            self.check_rows(event);
-        }
+        let bytes = if self.rows.rows.is_empty() { 0 } else { self.check_rows(event) };
         if let Some(owner) = &self.plan.owner {
             self.claims.clear();
             let owner = owner_hash(self.plan, owner, &event.key, &mut self.parts, &mut self.text);
             self.claims.push((owner, 0));
         }
+        bytes
     }
 
-    fn check_rows(&mut self, event: &mut Event<'c>) {
+    fn check_rows(&mut self, event: &mut Event<'c>) -> u64 {
         let plan = self.plan;
         let of_event = Row { element: event.root, parent: event.root };
         let whole = self.scope.begin(event.view, event.root, &plan.needed.event);
@@ -219,6 +233,7 @@ impl<'f, 'c> TableCheck<'f, 'c> {
             event.report(Problem::TooLarge(self.index, bytes));
         }
         self.duplicates = resolve_duplicates(&mut self.claims);
+        bytes
     }
 
     /// Bytes of text in the row's own columns.

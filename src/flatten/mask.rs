@@ -4,7 +4,6 @@
 //! that a later member replaced, or inside an object where a scalar was expected. Whatever stands where a masked
 //! value belongs, or where the way to one leads through, becomes `"***"`.
 
-use super::plan::{Flattener, base};
 use crate::batch::Chunk;
 use crate::pipeline::model::{Base, ColumnSource, Level, Path, Pipeline, Shape, Step};
 use crate::text::unescape;
@@ -103,16 +102,23 @@ impl MaskTree {
     }
 }
 
-impl Flattener {
+impl MaskTree {
     /// The text of a whole, well-formed document with masked values as `"***"` (null stays), cut to at most `cap`
     /// bytes. Empty if the chunk has no such document.
     pub fn masked_text(&self, chunk: &Chunk, document: u32, cap: usize) -> String {
         let document = chunk.documents.get(document as usize);
         let text = document.and_then(|d| chunk.text.get(d.start as usize..d.end as usize));
-        let mut walk =
-            Walk { tree: &self.masks, text: text.unwrap_or_default(), at: 0, out: Vec::new(), cap };
+        let mut walk = Walk { tree: self, text: text.unwrap_or_default(), at: 0, out: Vec::new(), cap };
         walk.value(Some(0));
         cut(walk.out, cap)
+    }
+}
+
+/// Where a path really starts: `@` is the event where there is no level, `^` where there is only one.
+pub(super) fn base(levels: usize, path: &Path) -> Base {
+    match (path.base, levels) {
+        (Base::Event, _) | (_, 0) | (Base::Parent, 1) => Base::Event,
+        (base, _) => base,
     }
 }
 
@@ -257,6 +263,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flatten::Flattener;
     use crate::flatten::testing::{Pipe, chunk};
     use crate::pipeline::model::{Mask, Type};
 

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use super::mask::MaskTree;
-use crate::pipeline::model::{
-    Base, Column, ColumnSource, Event, Mask, Part, Path, Pipeline, Step, Table, Type,
-};
+use super::mask::{MaskTree, base};
+use crate::batch::Chunk;
+use crate::pipeline::model::{Base, Column, ColumnSource, Event, Mask, Part, Pipeline, Step, Table, Type};
 
 /// Flattens events by one pipeline. Made once; shared by threads.
 #[derive(Debug)]
@@ -81,6 +80,11 @@ pub(super) struct LookupPlan {
 }
 
 impl Flattener {
+    /// See [`MaskTree::masked_text`].
+    pub fn masked_text(&self, chunk: &Chunk, document: u32, cap: usize) -> String {
+        self.masks.masked_text(chunk, document, cap)
+    }
+
     pub fn new(pipeline: &Pipeline) -> Self {
         let masks = MaskTree::new(pipeline);
         let part = |p: &Part| PartPlan::new(p, &masks);
@@ -171,14 +175,6 @@ impl Split {
     fn new(table: &Table, columns: Vec<usize>) -> Self {
         let (event, row) = columns.into_iter().partition(|c| of_event(table, *c));
         Split { event, row }
-    }
-}
-
-/// Where a path really starts: `@` is the event where there is no level, `^` where there is only one.
-pub(super) fn base(levels: usize, path: &Path) -> Base {
-    match (path.base, levels) {
-        (Base::Event, _) | (_, 0) | (Base::Parent, 1) => Base::Event,
-        (base, _) => base,
     }
 }
 

@@ -1,17 +1,23 @@
 //! Log checkpoints, and the removal of what lies behind a verified one.
 //!
-//! A commit file may go when a checkpoint that was read back and found right covers it, enough newer commits
-//! stand, and it is older than the retention. With it go the data files and deletion vectors that it removed: by
-//! then no reader that the retention allows for can still need them. The wall clock alone never decides.
+//! A log may be cut at an older checkpoint once a newer one was read back and found right, enough newer commits
+//! stand, and every commit up to the cut is older than the retention; the wall clock alone never decides. Every
+//! version from the cut on stays readable: what the cut's version or a later batch names stays, the rest goes,
+//! commits, data files and deletion vectors. Works on files that never change, so it runs beside the batches.
 
+use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::aside::Cancel;
+use crate::batch::FileId;
 use crate::error::{Error, IoContext, Result};
 use crate::root::Root;
-use crate::tables::{Disk, Table, names};
+use crate::tables::table::View;
+use crate::tables::{Disk, Kernel, Table, names};
 
 /// How much history stays.
 #[derive(Debug, Clone, Copy)]
@@ -30,93 +36,176 @@ impl Default for Retention {
     }
 }
 
-/// Writes a log checkpoint for one table that is due for one, then cleans behind it. `true` if there was one.
-pub fn step(root: &mut Root, retention: &Retention) -> Result<bool> {
-    let due = |t: &Table| t.version >= t.checkpoint + retention.checkpoint_every;
-    let Some(at) = root.states.iter().position(|s| due(&s.table)) else { return Ok(false) };
-    let table = &root.states[at].table;
-    let opened = root.kernel.checkpoint(&table.def.dir)?;
-    if !table.agrees_with(&opened) {
-        return Err(Error::Corrupt(format!(
-            "the log checkpoint of {} does not say what the table holds; run `millrace repair`",
-            table.def.dir.display()
-        )));
-    }
-    let version = opened.version;
-    let now_ms = root.clock.now_micros() / 1000;
-    behind(root.disk.as_ref(), table, version, now_ms, retention)?;
-    root.states[at].table.checkpoint = version;
-    Ok(true)
+/// One table that is due for a log checkpoint.
+#[derive(Debug)]
+pub struct Job {
+    table: usize,
+    dir: PathBuf,
+    view: View,
+    kernel: Kernel,
+    disk: Arc<dyn Disk>,
+    now_ms: i64,
+    retention: Retention,
 }
 
-/// Removes old commits (and what they removed) and old log checkpoints behind `checkpoint`.
-fn behind(disk: &dyn Disk, table: &Table, checkpoint: u64, now_ms: i64, retention: &Retention) -> Result<()> {
-    let log = names::log_dir(&table.def.dir);
-    let limit = checkpoint.saturating_sub(retention.keep_commits);
-    let mut old: Vec<(u64, String)> = Vec::new();
-    for entry in fs::read_dir(&log).at("listing", &log)? {
-        let name = entry.at("listing", &log)?.file_name();
-        if let Some((version, name)) = name.to_str().and_then(|n| Some((version_of(n)?, n.to_owned())))
-            && version < limit
-        {
-            old.push((version, name));
+#[derive(Debug)]
+pub struct Cleaned {
+    table: usize,
+    checkpoint: u64,
+}
+
+/// The table whose log has grown most since its last checkpoint, if it is due.
+pub fn due(root: &Root, retention: &Retention) -> Option<Job> {
+    let tables = root.states.iter().map(|s| &s.table).enumerate();
+    let (at, table) = tables.max_by_key(|(_, t)| since_checkpoint(t))?;
+    (since_checkpoint(table) >= retention.checkpoint_every.max(1)).then(|| Job {
+        table: at,
+        dir: table.def.dir.clone(),
+        view: table.view(),
+        kernel: root.kernel.clone(),
+        disk: root.disk.clone(),
+        now_ms: root.clock.now_micros() / 1000,
+        retention: *retention,
+    })
+}
+
+fn since_checkpoint(table: &Table) -> u64 {
+    table.version.saturating_sub(table.checkpoint)
+}
+
+/// A log has three times what makes it due.
+pub fn is_late(table: &Table, retention: &Retention) -> bool {
+    since_checkpoint(table) >= retention.checkpoint_every.max(1) * 3
+}
+
+pub fn take_up(root: &mut Root, cleaned: &Cleaned) {
+    root.states[cleaned.table].table.checkpoint = cleaned.checkpoint;
+}
+
+impl Job {
+    pub fn go(self, cancel: &Cancel) -> Result<Cleaned> {
+        let checkpoint = self.view.version;
+        let opened = self.kernel.checkpoint(&self.dir, checkpoint)?;
+        if opened.checkpoint != checkpoint || !self.view.agrees_with(&opened) {
+            return Err(Error::Corrupt(format!(
+                "the log checkpoint of {} does not say what the table holds; run `millrace repair`",
+                self.dir.display()
+            )));
         }
-    }
-    // Oldest first: a log must never have a hole with something older behind it.
-    old.sort();
-    for (_, name) in old {
-        let path = log.join(&name);
-        if name.ends_with(".json") && !remove_commit(disk, table, &path, now_ms, retention)? {
-            break;
+        let log = Log::list(&names::log_dir(&self.dir))?;
+        if let Some(cut) = self.cut(&log)? {
+            self.sweep(cut, cancel)?;
+            log.shorten(self.disk.as_ref(), cut)?;
         }
-        disk.remove(&path).at("removing", &path)?;
+        Ok(Cleaned { table: self.table, checkpoint })
     }
-    Ok(())
+
+    /// The newest log checkpoint that everything older may be removed behind.
+    fn cut(&self, log: &Log) -> Result<Option<u64>> {
+        let limit = self.view.version.saturating_sub(self.retention.keep_commits);
+        let newest_up_to = |limit: u64| log.checkpoints().filter(|v| *v <= limit).max();
+        let Some(farthest) = newest_up_to(limit) else { return Ok(None) };
+        let mut cut = Some(farthest);
+        for version in log.commits().filter(|v| *v <= farthest) {
+            let commit = Commit::read(self.disk.as_ref(), &log.dir, version)?;
+            if commit.timestamp.is_none_or(|t| self.now_ms.saturating_sub(t) < self.retention.keep_ms) {
+                cut = version.checked_sub(1).and_then(newest_up_to);
+                break;
+            }
+        }
+        // A log that begins at the cut already has nothing to lose.
+        Ok(cut.filter(|cut| log.oldest().is_some_and(|oldest| oldest < *cut)))
+    }
+
+    /// Removes our data files and deletion vectors up to the cut's batch that its version does not name: they were
+    /// removed from the table at or before the cut.
+    fn sweep(&self, cut: u64, cancel: &Cancel) -> Result<()> {
+        let commit = Commit::read(self.disk.as_ref(), &names::log_dir(&self.dir), cut)?;
+        let Some(batch) = commit.batch else { return Ok(()) };
+        let opened = self.kernel.open_at(&self.dir, Some(cut))?;
+        let mut named: HashSet<String> = HashSet::new();
+        for (action, _) in &opened.files {
+            named.insert(action.path.clone());
+            named.extend(action.dv.as_ref().and_then(|dv| names::dv_file_of(&dv.path_or_inline_dv)));
+        }
+        for entry in fs::read_dir(&self.dir).at("listing", &self.dir)? {
+            cancel.check()?;
+            let entry = entry.at("listing", &self.dir)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let id = names::data_file_id(&name).or_else(|| names::dv_file_id(&name));
+            if id.is_some_and(|id| id <= batch) && !named.contains(&name) {
+                self.disk.remove(&entry.path()).at("removing", entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What lies in a `_delta_log`.
+struct Log {
+    dir: PathBuf,
+    /// (version, name), oldest first.
+    files: Vec<(u64, String)>,
+}
+
+impl Log {
+    fn list(dir: &Path) -> Result<Log> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir).at("listing", dir)? {
+            let name = entry.at("listing", dir)?.file_name();
+            if let Some((version, name)) = name.to_str().and_then(|n| Some((version_of(n)?, n.to_owned()))) {
+                files.push((version, name));
+            }
+        }
+        files.sort();
+        Ok(Log { dir: dir.to_path_buf(), files })
+    }
+
+    fn commits(&self) -> impl Iterator<Item = u64> {
+        self.files.iter().filter(|(_, name)| name.ends_with(".json")).map(|(version, _)| *version)
+    }
+
+    fn checkpoints(&self) -> impl Iterator<Item = u64> {
+        self.files.iter().filter(|(_, name)| name.contains(".checkpoint")).map(|(version, _)| *version)
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.files.first().map(|(version, _)| *version)
+    }
+
+    /// Oldest first: a log must never have a hole with something older behind it.
+    fn shorten(&self, disk: &dyn Disk, cut: u64) -> Result<()> {
+        for (_, name) in self.files.iter().filter(|(version, _)| *version < cut) {
+            let path = self.dir.join(name);
+            disk.remove(&path).at("removing", &path)?;
+        }
+        Ok(())
+    }
 }
 
 fn version_of(name: &str) -> Option<u64> {
     let (digits, rest) = name.split_at_checked(20)?;
-    (rest == ".json" || rest.starts_with(".checkpoint")).then(|| digits.parse().ok()).flatten()
+    (rest == ".json" || rest == ".checkpoint.parquet").then(|| digits.parse().ok()).flatten()
 }
 
-/// Removes the files that a commit removed. `false`: the commit is too young.
-fn remove_commit(
-    disk: &dyn Disk,
-    table: &Table,
-    path: &Path,
-    now_ms: i64,
-    retention: &Retention,
-) -> Result<bool> {
-    let bytes = disk.read(path).at("reading", path)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let actions: Vec<Value> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
-    let written = actions.iter().find_map(|a| a["commitInfo"]["timestamp"].as_i64());
-    if written.is_none_or(|t| now_ms.saturating_sub(t) < retention.keep_ms) {
-        return Ok(false);
-    }
-    for removed in actions.iter().map(|a| &a["remove"]).filter(|r| r.is_object()) {
-        for name in unneeded(table, removed) {
-            let file = table.def.dir.join(name);
-            disk.remove(&file).at("removing", &file)?;
+/// What a commit says about itself.
+struct Commit {
+    timestamp: Option<i64>,
+    batch: Option<FileId>,
+}
+
+impl Commit {
+    fn read(disk: &dyn Disk, log: &Path, version: u64) -> Result<Commit> {
+        let path = log.join(names::commit_file(version));
+        let bytes = disk.read(&path).at("reading", &path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut commit = Commit { timestamp: None, batch: None };
+        // Both stand in front of what can be long.
+        for action in text.lines().take(2).filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            commit.timestamp = commit.timestamp.or(action["commitInfo"]["timestamp"].as_i64());
+            let batch = action["txn"]["version"].as_u64().and_then(|b| FileId::try_from(b).ok());
+            commit.batch = commit.batch.or(batch);
         }
+        Ok(commit)
     }
-    Ok(true)
-}
-
-/// Our own files that a `remove` names and no live file uses: a deletion vector file serves several data files.
-fn unneeded(table: &Table, removed: &Value) -> Vec<String> {
-    let mut names = Vec::new();
-    if let Some(path) = removed["path"].as_str()
-        && let Some(id) = names::data_file_id(path)
-        && !table.files.contains_key(&id)
-    {
-        names.push(path.to_owned());
-    }
-    if let Some(dv) = removed["deletionVector"]["pathOrInlineDv"].as_str()
-        && let Some(name) = names::dv_file_of(dv)
-        && !table.files.values().any(|f| f.action.dv.as_ref().is_some_and(|d| d.path_or_inline_dv == dv))
-    {
-        names.push(name);
-    }
-    names
 }

@@ -1,168 +1,274 @@
-//! Compaction: keeps files few and deletion vectors small, between batches, in bounded steps.
+//! Compaction: keeps files few and deletion vectors small.
 //!
-//! A step rewrites a few files of one size tier into one and moves the index entries with the rows, through the
-//! same stage, decide, commit as a batch, as `dataChange = false`: readers that follow changes see none.
+//! A step rewrites a few files of one size tier into one. Reading and encoding happen beside the batches; batches
+//! that commit meanwhile may delete rows of the old files, and those rows are marked as deleted in the new one when
+//! it is taken up. That goes through the same stage, decide, commit as a batch and moves the index entries with
+//! the rows, as `dataChange = false`: readers that follow changes see none.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::concat_batches;
 
-use crate::batch::{Entry, FileId};
+use super::aside::Cancel;
+use crate::batch::{Deletion, Entry, FileId};
 use crate::error::{Error, Result};
 use crate::key::owner_of;
-use crate::merge::{Run, moved};
-use crate::root::{Root, State, file_id};
+use crate::merge::{Moves, Run, moved};
+use crate::root::{Root, file_id};
 use crate::stage::Work;
-use crate::tables::Table;
+use crate::tables::{Disk, LiveFile, Ready, Source, Table};
 
 /// How eagerly files are rewritten.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     /// Files of one size tier that make a step.
     pub fan_in: usize,
-    /// Bytes that one step reads at most; a larger file is left alone unless it is mostly deleted.
+    /// Bytes that one step writes at most.
     pub step_bytes: u64,
+    /// Rows that one step moves at most: a batch waits while their index entries move along. A file with half of
+    /// that is left alone unless it is mostly deleted.
+    pub step_rows: u64,
     /// Files smaller than this are all of the lowest tier.
     pub small_bytes: u64,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { fan_in: 8, step_bytes: 128 << 20, small_bytes: 256 << 10 }
+        Policy { fan_in: 8, step_bytes: 128 << 20, step_rows: 400_000, small_bytes: 256 << 10 }
     }
 }
 
-/// Does one step on the first table that needs one. Returns its name and how many files became one.
-pub fn step(root: &mut Root, policy: &Policy) -> Result<Option<(String, usize)>> {
-    for at in 0..root.states.len() {
-        if let Some(files) = choose(&root.states[at].table, policy) {
-            let name = root.states[at].table.def.name.clone();
-            rewrite(root, at, &files)?;
-            return Ok(Some((name, files.len())));
+/// Some files of one table to rewrite, as they were when this was found due.
+#[derive(Debug)]
+pub struct Job {
+    table: usize,
+    name: String,
+    sources: Vec<Source>,
+    /// Columns that name the owner of a row; none for `_files`, which has no index.
+    owner: Vec<usize>,
+    stats: Vec<usize>,
+    schema: arrow::datatypes::SchemaRef,
+    disk: Arc<dyn Disk>,
+    temp: PathBuf,
+    /// Id of the next batch: entries that name a file from here on were changed since.
+    since: FileId,
+}
+
+/// The rewritten rows in a file that no table has yet.
+#[derive(Debug)]
+pub struct Rewritten {
+    table: usize,
+    files: Vec<FileId>,
+    ready: Ready,
+    runs: Vec<Run>,
+    since: FileId,
+}
+
+/// At most one job a table, all together about a step's bytes and rows. Tables with the most files come first: who
+/// has to wait gets more of them.
+pub fn due(root: &Root, policy: &Policy) -> Vec<Job> {
+    let Ok(since) = file_id(root.next_batch) else { return Vec::new() };
+    let tables = root.states.iter().map(|s| &s.table).enumerate();
+    let mut all: Vec<(usize, Vec<FileId>)> =
+        tables.filter_map(|(at, table)| Some((at, choose(table, policy)?))).collect();
+    all.sort_by_key(|(_, files)| std::cmp::Reverse(files.len()));
+    let mut jobs: Vec<Job> = Vec::new();
+    let (mut bytes, mut rows) = (0, 0);
+    for (at, files) in all {
+        let job = Job::new(root, at, &files, since);
+        if jobs.is_empty()
+            || (bytes + job.bytes() <= policy.step_bytes && rows + job.rows() <= policy.step_rows)
+        {
+            (bytes, rows) = (bytes + job.bytes(), rows + job.rows());
+            jobs.push(job);
         }
     }
-    Ok(None)
+    jobs
 }
 
-/// The files that the next step would rewrite: the oldest of the smallest tier that is full, or one file of which
-/// more than half is deleted.
+/// The files that the next step would rewrite: the oldest of the smallest tier that is full, or those of which more
+/// than half is deleted, once they are many or large.
 pub fn choose(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
-    let mut tiers: std::collections::BTreeMap<u32, Vec<(FileId, u64)>> = Default::default();
+    let full = tiers(table, policy).into_values().find(|files| files.len() >= policy.fan_in);
+    let files = full.or_else(|| hollow(table, policy))?;
+    let (mut bytes, mut rows) = (0, 0);
+    let fits = files.iter().enumerate().take_while(|(at, id)| {
+        let file = &table.files[id];
+        (bytes, rows) = (bytes + size(file), rows + file.alive());
+        *at == 0 || (bytes <= policy.step_bytes && rows <= policy.step_rows)
+    });
+    Some(fits.map(|(_, id)| *id).take(policy.fan_in * LATE).collect())
+}
+
+/// A tier is late once it has so many times what makes it full.
+const LATE: usize = 4;
+
+pub fn is_late(table: &Table, policy: &Policy) -> bool {
+    let many = policy.fan_in * LATE;
+    table.files.len() >= many && tiers(table, policy).values().any(|files| files.len() >= many)
+}
+
+fn hollow(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
+    let hollow: Vec<(FileId, u64)> = table
+        .files
+        .iter()
+        .filter(|(_, f)| f.deleted.len() * 2 > f.rows && f.alive() < policy.step_rows)
+        .map(|(id, f)| (*id, f.deleted.len()))
+        .collect();
+    let dead: u64 = hollow.iter().map(|(_, dead)| dead).sum();
+    (hollow.len() >= policy.fan_in || dead > policy.step_rows / 8)
+        .then(|| hollow.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Bytes of the rows that are alive, about.
+fn size(file: &LiveFile) -> u64 {
+    let bytes = file.action.size.max(0) as u128 * u128::from(file.alive()) / u128::from(file.rows.max(1));
+    bytes as u64
+}
+
+/// Files that are worth joining, oldest first. One of half a step's size would only be copied with each step.
+fn tiers(table: &Table, policy: &Policy) -> BTreeMap<u32, Vec<FileId>> {
+    let mut tiers: BTreeMap<u32, Vec<FileId>> = BTreeMap::new();
     for (id, file) in &table.files {
-        let bytes = file.action.size.max(0) as u64;
-        if file.deleted.len() * 2 > file.rows && bytes <= policy.step_bytes * 4 {
-            return Some(vec![*id]);
-        }
-        if bytes < policy.step_bytes / 2 {
-            tiers.entry(tier(bytes, policy)).or_default().push((*id, bytes));
+        if size(file) < policy.step_bytes / 2 && file.alive() < policy.step_rows / 2 {
+            tiers.entry(tier(size(file), policy)).or_default().push(*id);
         }
     }
-    let full = tiers.into_values().find(|files| files.len() >= policy.fan_in)?;
-    let mut total = 0;
-    let fits = full.into_iter().take_while(|(_, bytes)| {
-        total += bytes;
-        total <= policy.step_bytes
-    });
-    Some(fits.map(|(id, _)| id).take(policy.fan_in * 2).collect())
+    tiers
 }
 
 fn tier(bytes: u64, policy: &Policy) -> u32 {
     (bytes / policy.small_bytes.max(1) + 1).ilog(policy.fan_in.max(2) as u64)
 }
 
-fn rewrite(root: &mut Root, at: usize, files: &[FileId]) -> Result<()> {
-    let state = &root.states[at];
-    let gathered = gather(state, files)?;
-    let before: u64 = files.iter().filter_map(|f| state.table.files.get(f)).map(|f| f.alive()).sum();
-    if gathered.rows.num_rows() as u64 != before {
-        return Err(Error::Corrupt(format!(
-            "{}: {} rows were found where {before} should be; run `millrace repair`",
-            state.table.def.name,
-            gathered.rows.num_rows()
-        )));
-    }
-    let changes = index_changes(root, at, files, &gathered)?;
-    let none: Vec<(u128, Entry)> = Vec::new();
-    let work: Vec<Work<'_>> = root
-        .states
-        .iter()
-        .enumerate()
-        .map(|(n, s)| Work {
-            table: &s.table,
-            append: (n == at).then(|| gathered.rows.clone()),
-            delete: &[],
-            drop: if n == at { files } else { &[] },
-            index: if n == at { &changes } else { &none },
-        })
-        .collect();
-    let (staged, batch, took) = root.stage(&work)?;
-    drop(work);
-    let mut indexes: Vec<&[(u128, Entry)]> = vec![&none; root.states.len()];
-    indexes[at] = &changes;
-    root.carry_out("OPTIMIZE", batch, staged, false, &indexes, took)?;
-    Ok(())
-}
-
-/// Where the index will find the rows of the rewritten files. `_files` has no index.
-fn index_changes(
-    root: &Root,
-    at: usize,
-    files: &[FileId],
-    gathered: &Gathered,
-) -> Result<Vec<(u128, Entry)>> {
-    let state = &root.states[at];
-    if at == root.files() {
-        return Ok(Vec::new());
-    }
-    let runs = runs(gathered, &owner_columns(root, at), files)?;
-    moved(&state.index, &runs, file_id(root.next_batch)?).ok_or_else(|| {
-        Error::Corrupt(format!(
-            "{}: its key index and its rows disagree; run `millrace repair`",
-            state.table.def.name
-        ))
-    })
-}
-
 /// Columns whose values name the owner of a row.
 pub fn owner_columns(root: &Root, at: usize) -> Vec<usize> {
     match root.pipeline.tables.get(at) {
         Some(table) => table.owner_columns().to_vec(),
-        None => crate::system::QUARANTINE_OWNER.to_vec(),
+        None => crate::system::QUARANTINE_KEY.to_vec(),
     }
 }
 
-/// The live rows of some files, one after the other, and where each came from.
-struct Gathered {
-    rows: RecordBatch,
-    /// (file, physical row) of each row.
-    origin: Vec<(FileId, u32)>,
-}
-
-fn gather(state: &State, files: &[FileId]) -> Result<Gathered> {
-    let mut batches = Vec::new();
-    let mut origin = Vec::new();
-    for &file in files {
-        for batch in state.table.read(file)? {
-            let batch = batch?;
-            origin.extend(batch.positions.iter().map(|p| (file, *p)));
-            batches.push(batch.rows);
+impl Job {
+    fn new(root: &Root, at: usize, files: &[FileId], since: FileId) -> Job {
+        let table = &root.states[at].table;
+        Job {
+            table: at,
+            name: table.def.name.clone(),
+            sources: files.iter().filter_map(|f| table.source(*f)).collect(),
+            owner: if at == root.files() { Vec::new() } else { owner_columns(root, at) },
+            stats: table.def.stats.clone(),
+            schema: table.def.schema.clone(),
+            disk: root.disk.clone(),
+            temp: root.paths.temp.join(format!("compact-{}", table.def.name)),
+            since,
         }
     }
-    let rows = concat_batches(&state.table.def.schema, &batches)
-        .map_err(|e| Error::Corrupt(format!("{}: {e}; run `millrace repair`", state.table.def.name)))?;
-    Ok(Gathered { rows, origin })
+
+    pub fn bytes(&self) -> u64 {
+        self.sources.iter().map(Source::bytes).sum()
+    }
+
+    fn rows(&self) -> u64 {
+        self.sources.iter().map(Source::alive).sum()
+    }
+
+    pub fn go(self, cancel: &Cancel) -> Result<Rewritten> {
+        let mut runs = Runs::default();
+        let mut writer = Ready::writer(&self.schema, &self.stats)?;
+        for source in &self.sources {
+            for batch in source.read()? {
+                cancel.check()?;
+                let batch = batch?;
+                if !self.owner.is_empty() {
+                    runs.take(&batch.rows, &self.owner, source.file, &batch.positions);
+                }
+                writer.write(&batch.rows)?;
+            }
+        }
+        let before = self.rows();
+        let ready = writer.finish(self.disk.as_ref(), self.temp)?;
+        if ready.rows != before {
+            return Err(Error::Corrupt(format!(
+                "{}: {} rows were found where {before} should be; run `millrace repair`",
+                self.name, ready.rows
+            )));
+        }
+        let files = self.sources.iter().map(|s| s.file).collect();
+        Ok(Rewritten { table: self.table, files, ready, runs: runs.runs, since: self.since })
+    }
 }
 
-/// Groups the gathered rows by owner; the rows of one owner stand together in a file.
-fn runs(gathered: &Gathered, owner_columns: &[usize], files: &[FileId]) -> Result<Vec<Run>> {
-    debug_assert!(!files.is_empty());
-    let columns: Vec<ArrayRef> = owner_columns.iter().map(|&c| gathered.rows.column(c).clone()).collect();
-    let mut runs: Vec<Run> = Vec::new();
-    for (at, &(file, position)) in gathered.origin.iter().enumerate() {
-        let owner = owner_of(&columns, at);
-        match runs.last_mut() {
-            Some(run) if run.owner == owner && run.file == file => run.count += 1,
-            _ => runs.push(Run { owner, file, first: position, count: 1, to: at as u32 }),
+/// The rewritten rows by owner; the rows of one owner stand together in a file.
+#[derive(Default)]
+struct Runs {
+    runs: Vec<Run>,
+    rows: u32,
+}
+
+impl Runs {
+    fn take(&mut self, rows: &RecordBatch, owner_columns: &[usize], file: FileId, positions: &[u32]) {
+        let columns: Vec<ArrayRef> = owner_columns.iter().map(|&c| rows.column(c).clone()).collect();
+        for (at, &first) in positions.iter().enumerate() {
+            let owner = owner_of(&columns, at);
+            match self.runs.last_mut() {
+                Some(run) if run.owner == owner && run.file == file => run.count += 1,
+                _ => self.runs.push(Run { owner, file, first, count: 1, to: self.rows }),
+            }
+            self.rows += 1;
         }
     }
-    Ok(runs)
+}
+
+/// Puts the new files in the place of the old ones, all in one commit.
+pub fn take_up(root: &mut Root, rewritten: Vec<Rewritten>) -> Result<()> {
+    if rewritten.is_empty() {
+        return Ok(());
+    }
+    let id = file_id(root.next_batch)?;
+    let mut changes: Vec<Vec<(u128, Entry)>> = vec![Vec::new(); root.states.len()];
+    let mut dead: Vec<Vec<Deletion>> = vec![Vec::new(); root.states.len()];
+    let mut drop: Vec<Vec<FileId>> = vec![Vec::new(); root.states.len()];
+    let mut ready: Vec<Option<Ready>> = root.states.iter().map(|_| None).collect();
+    for r in rewritten {
+        let state = &root.states[r.table];
+        let moves = moved(&state.index, &r.runs, id, r.since).filter(|m| counts_agree(&state.table, &r, m));
+        let Some(moves) = moves else {
+            let name = &state.table.def.name;
+            return Err(Error::Corrupt(format!(
+                "{name}: its key index and its rows disagree; run `millrace repair`"
+            )));
+        };
+        (changes[r.table], dead[r.table]) = (moves.entries, moves.dead);
+        // A file whose last rows went meanwhile is out of the table already.
+        drop[r.table] = r.files.into_iter().filter(|f| state.table.files.contains_key(f)).collect();
+        ready[r.table] = Some(r.ready);
+    }
+    let work: Vec<Work<'_>> = root
+        .states
+        .iter()
+        .enumerate()
+        .map(|(at, state)| Work {
+            table: &state.table,
+            append: None,
+            ready: ready[at].as_ref(),
+            delete: &dead[at],
+            drop: &drop[at],
+            index: &changes[at],
+        })
+        .collect();
+    let (staged, batch, took) = root.stage(&work)?;
+    std::mem::drop(work);
+    let indexes: Vec<&[(u128, Entry)]> = changes.iter().map(Vec::as_slice).collect();
+    root.carry_out("OPTIMIZE", batch, staged, false, &indexes, took)?;
+    Ok(())
+}
+
+/// As many rows move as are alive in the old files.
+fn counts_agree(table: &Table, rewritten: &Rewritten, moves: &Moves) -> bool {
+    let alive: u64 = rewritten.files.iter().filter_map(|f| table.files.get(f)).map(|f| f.alive()).sum();
+    let dead: u64 = moves.dead.iter().map(|d| u64::from(d.count)).sum();
+    rewritten.ready.rows - dead == alive
 }

@@ -8,7 +8,7 @@ mod index;
 mod plan;
 
 pub use index::{KeyIndex, OwnerMap};
-pub use plan::{Run, moved, plan};
+pub use plan::{Moves, Run, moved, plan};
 
 use crate::batch::{Claim, Counts};
 

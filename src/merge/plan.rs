@@ -4,7 +4,7 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 
 use super::KeyIndex;
-use crate::batch::{Counts, Entry, FileId, OwnerRows, Plan, TableRows};
+use crate::batch::{Counts, Deletion, Entry, FileId, OwnerRows, Plan, TableRows};
 use crate::error::{Error, Result};
 
 /// Plans one table of a batch. `rows` are those of the winning claims, each newer than its entry in the index.
@@ -81,21 +81,30 @@ fn in_place(indices: &[u32], rows: usize) -> bool {
     indices.len() == rows && indices.iter().enumerate().all(|(at, row)| at == *row as usize)
 }
 
-/// Index changes of a compaction: owners whose rows moved to other places, their statements untouched.
-///
-/// `runs` are (owner, old file, old first row, count, new first row) in the new file's order. An owner that the
-/// index has elsewhere is a disagreement.
-pub fn moved(index: &KeyIndex, runs: &[Run], file: FileId) -> Option<Vec<(u128, Entry)>> {
-    let mut changes = Vec::with_capacity(runs.len());
+/// What a compaction changes: entries whose rows moved to other places, their statements untouched, and rows of the
+/// new file that nobody owns any more.
+#[derive(Debug, Default)]
+pub struct Moves {
+    pub entries: Vec<(u128, Entry)>,
+    pub dead: Vec<Deletion>,
+}
+
+/// Moves `runs` to `file`. A run whose owner was stated anew by a batch from `since` on is dead. `None` when the
+/// index has an owner elsewhere without such a batch: it and the rows disagree.
+pub fn moved(index: &KeyIndex, runs: &[Run], file: FileId, since: FileId) -> Option<Moves> {
+    let mut moves = Moves::default();
     for run in runs {
         let entry = index.get(run.owner)?;
-        if (entry.file, entry.first, entry.count) != (run.file, run.first, run.count) {
+        if (entry.file, entry.first, entry.count) == (run.file, run.first, run.count) {
+            moves.entries.push((run.owner, Entry { file, first: run.to, ..*entry }));
+        } else if entry.file >= since {
+            moves.dead.push(Deletion { file, first: run.to, count: run.count });
+        } else {
             return None;
         }
-        changes.push((run.owner, Entry { file, first: run.to, ..*entry }));
     }
-    changes.sort_unstable_by_key(|(owner, _)| *owner);
-    Some(changes)
+    moves.entries.sort_unstable_by_key(|(owner, _)| *owner);
+    Some(moves)
 }
 
 /// An owner's rows as a compaction found them.

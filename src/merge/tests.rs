@@ -1,3 +1,5 @@
+//! Merge on small plans: who wins, what is written, what is only counted.
+
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
@@ -96,8 +98,14 @@ fn a_move_is_refused_when_the_index_has_the_rows_elsewhere() {
     let p = plan(&index, built(&[(1, 1, 10, 2)]), 1, Counts::default()).unwrap();
     index.apply(&p.index);
     let run = Run { owner: 1, file: 1, first: 0, count: 2, to: 5 };
-    let changes = moved(&index, &[run], 9).unwrap();
-    assert_eq!((changes[0].1.file, changes[0].1.first), (9, 5));
-    assert!(moved(&index, &[Run { first: 1, ..run }], 9).is_none());
-    assert!(moved(&index, &[Run { owner: 4, ..run }], 9).is_none());
+    let moves = moved(&index, &[run], 9, 2).unwrap();
+    assert_eq!((moves.entries[0].1.file, moves.entries[0].1.first, moves.dead.len()), (9, 5, 0));
+    assert!(moved(&index, &[Run { first: 1, ..run }], 9, 2).is_none());
+    assert!(moved(&index, &[Run { owner: 4, ..run }], 9, 2).is_none());
+    // A batch that came while the rows were rewritten has the last word.
+    let p = plan(&index, built(&[(1, 2, 11, 1)]), 2, Counts::default()).unwrap();
+    index.apply(&p.index);
+    let moves = moved(&index, &[run], 9, 2).unwrap();
+    assert_eq!((moves.entries.len(), moves.dead), (0, vec![Deletion { file: 9, first: 5, count: 2 }]));
+    assert!(moved(&index, &[run], 9, 3).is_none());
 }

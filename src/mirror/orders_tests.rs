@@ -1,35 +1,19 @@
-//! The orders pipeline's mirror: its schema file is current, SQLite takes it, its views answer.
-
-use std::path::Path;
+//! The orders pipeline's mirror: SQLite takes its schema, its views answer.
 
 use rusqlite::Connection;
 
 use super::ddl::Ddl;
 use crate::pipeline;
 
+/// As resources/schema/orders.sql has it, which tests/docs.rs keeps current.
 fn schema() -> String {
-    let orders = pipeline::load(None).unwrap();
-    format!(
-        "-- The SQLite mirror of the built-in pipeline, as Millrace makes it: derived from\n\
-         -- resources/pipelines/orders.toml, kept current by a test (`UPDATE=1 cargo test schema` writes it).\n\
-         -- The mirror also holds the engine's own `_files` and `_quarantine`.\n\n{}",
-        Ddl::of(&orders, &[]).text()
-    )
+    Ddl::of(&pipeline::load(None).unwrap(), &[]).text()
 }
 
 fn made() -> Connection {
     let db = Connection::open_in_memory().unwrap();
     db.execute_batch(&schema()).unwrap();
     db
-}
-
-#[test]
-fn the_schema_file_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("resources/schema/orders.sql");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, schema()).unwrap();
-    }
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), schema(), "UPDATE=1 cargo test schema writes it");
 }
 
 #[test]

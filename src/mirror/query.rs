@@ -16,18 +16,9 @@ use rusqlite::{Batch, Connection, ErrorCode, Statement};
 
 use super::fault::named;
 use super::{reader, render};
-use crate::error::{Error, Result};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// Aligned columns for people.
-    #[default]
-    Table,
-    /// An array of objects, one a row; blobs in hex, and in hex only.
-    Json,
-    /// RFC 4180; null is an empty field, empty text is `""`.
-    Csv,
-}
+pub use super::render::Format;
+use crate::error::{Error, Result};
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {

@@ -5,14 +5,25 @@ use std::io::{Result, Write};
 use rusqlite::types::ValueRef;
 
 use super::bind::text_of;
-use super::query::Format;
 use super::text::{hex, real_text};
+use crate::text::shown;
 
 /// Takes the rows of one answer.
 pub trait Render {
     fn begin(&mut self, names: Vec<String>) -> Result<()>;
     fn row(&mut self, values: &[ValueRef<'_>]) -> Result<()>;
     fn end(&mut self, rows: u64) -> Result<()>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Aligned columns for people.
+    #[default]
+    Table,
+    /// An array of objects, one a row; blobs in hex, and in hex only.
+    Json,
+    /// RFC 4180; null is an empty field, empty text is `""`.
+    Csv,
 }
 
 /// `cell`: longest cell of a table.
@@ -134,23 +145,6 @@ fn tidy(r: f64) -> String {
         _ if rounded.fract() == 0.0 => format!("{rounded:.1}"),
         _ => real_text(rounded),
     }
-}
-
-/// Text from events must not steer a terminal: control characters, and those that turn the writing round, appear
-/// by their escapes. A line break would break the table as well.
-fn shown(text: &str) -> String {
-    let plain = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if text.chars().all(plain) {
-        return text.to_owned();
-    }
-    text.chars().fold(String::new(), |mut out, c| {
-        if plain(c) {
-            out.push(c)
-        } else {
-            out.extend(c.escape_default())
-        }
-        out
-    })
 }
 
 fn cut(text: String, limit: Option<usize>) -> String {

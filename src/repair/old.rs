@@ -100,7 +100,7 @@ impl Old {
         let index = self.index(def, at);
         let log = Log::replay(&self.kernel, def, self.record.as_ref(), &mut problems);
         let mut paths: BTreeMap<PathBuf, bool> = BTreeMap::new();
-        for (path, _) in &log.files {
+        for path in log.files.keys() {
             paths.insert(path.clone(), true);
         }
         for (_, entry) in index.iter().flat_map(KeyIndex::iter).filter(|(_, e)| e.count > 0) {
@@ -144,7 +144,7 @@ impl Old {
             return None;
         }
         let files = self.record.as_ref()?.index.get(&def.name)?;
-        load_index(self.disk.as_ref(), def, files).ok()
+        load_index(def, files).ok()
     }
 
     /// Our data files that commits without our `txn` removed.

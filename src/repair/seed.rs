@@ -1,6 +1,6 @@
 //! The first batch of new tables: what no input can give any more, from the old ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -58,43 +58,47 @@ pub fn seed(session: &mut Session, old: &Old, inputs: &Inputs) -> Result<Vec<Str
 
 /// The quarantine rows of what cannot be read again.
 fn quarantined(old: &OldTable, inputs: &Inputs, batch: u64) -> Result<TableRows> {
-    let gone: HashSet<(String, String, i64)> = inputs
-        .gone
-        .iter()
-        .map(|r| (r.name.to_string(), format!("{:032x}", r.content_hash), r.start.offset as i64))
-        .collect();
-    let [file, hash, start] = system::QUARANTINE_OWNER.map(|c| old.rows.column(c).clone());
-    let (Some(file), Some(hash), Some(start)) =
-        (file.as_string_opt::<i32>(), hash.as_string_opt::<i32>(), start.as_primitive_opt::<Int64Type>())
+    let mut gone: HashMap<&str, Vec<(u64, u64)>> = HashMap::new();
+    for range in &inputs.gone {
+        gone.entry(&range.name).or_default().push((range.start.offset, range.end.offset));
+    }
+    let [file, offset, _] = system::QUARANTINE_KEY.map(|c| old.rows.column(c).clone());
+    let (Some(file), Some(offset)) = (file.as_string_opt::<i32>(), offset.as_primitive_opt::<Int64Type>())
     else {
         return Err(Error::Bug("quarantine rows have other columns".into()));
     };
     let keep = |row: usize| match inputs.fate(file.value(row)) {
         Fate::Unknown { exists } => !exists,
-        _ => gone.contains(&(file.value(row).to_owned(), hash.value(row).to_owned(), start.value(row))),
+        _ => gone.get(file.value(row)).is_some_and(|ranges| {
+            let at = offset.value(row) as u64;
+            // What is wrong with the end of a file is told at its end.
+            ranges.iter().any(|(start, end)| *start <= at && at <= *end)
+        }),
     };
-    let owner_columns: Vec<ArrayRef> =
-        system::QUARANTINE_OWNER.iter().map(|&c| old.rows.column(c).clone()).collect();
-    let mut groups: HashMap<u128, Vec<u32>> = HashMap::new();
-    for row in live(old).into_iter().filter(|row| keep(*row as usize)) {
-        groups.entry(owner_of(&owner_columns, row as usize)).or_default().push(row);
-    }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_unstable_by_key(|(owner, _)| *owner);
-    let (mut indices, mut owners) = (Vec::new(), Vec::new());
-    for (at, (owner, rows)) in groups.into_iter().enumerate() {
-        // Content 0: a reading that finds the same again replaces the rows, to the same effect.
-        let order = EventOrder { sequence: [batch as i64, at as i64], hash: 0 };
-        let (first, count) = (indices.len() as u32, rows.len() as u32);
-        owners.push(OwnerRows { owner, order, file: 0, content: 0, first, count, key: Vec::new() });
-        indices.extend(rows);
-    }
+    let key: Vec<ArrayRef> = system::QUARANTINE_KEY.iter().map(|&c| old.rows.column(c).clone()).collect();
+    let kept: BTreeMap<u128, u32> = live(old)
+        .into_iter()
+        .filter(|row| keep(*row as usize))
+        .map(|row| (owner_of(&key, row as usize), row))
+        .collect();
+    // Content 0: a reading that finds the same again replaces the row, to the same effect.
+    let order = EventOrder { sequence: [batch as i64, 0], hash: 0 };
+    let owner = |(first, owner): (usize, &u128)| OwnerRows {
+        owner: *owner,
+        order,
+        file: 0,
+        content: 0,
+        first: first as u32,
+        count: 1,
+        key: Vec::new(),
+    };
+    let owners = kept.keys().enumerate().map(owner).collect();
     // The last two columns are the `_` columns.
     let columns: Vec<usize> = (0..old.rows.num_columns() - 2).collect();
     let rows = old
         .rows
         .project(&columns)
-        .and_then(|rows| take_record_batch(&rows, &UInt32Array::from(indices)))
+        .and_then(|rows| take_record_batch(&rows, &kept.into_values().collect::<UInt32Array>()))
         .map_err(|e| Error::Bug(format!("keeping quarantine rows: {e}")))?;
     Ok(TableRows { rows, owners })
 }

@@ -1,6 +1,7 @@
 //! Reports as lines: one tidy line a batch, and the table at the end of a replay.
 
-use super::BatchReport;
+use super::{BatchReport, Rejection};
+use crate::text::shown;
 
 /// `batch 12 · 3 files · 5 events · +2 ~7 -1 =14 · 1 stale · 41 ms (read 1, merge 2, stage 20, commit 15, mirror 3)`
 pub fn batch(r: &BatchReport) -> String {
@@ -16,7 +17,7 @@ pub fn batch(r: &BatchReport) -> String {
         (c.duplicate, "duplicate"),
         (r.duplicate_keys, "duplicate JSON keys"),
         (r.changed, "changed"),
-        (r.quarantined, "QUARANTINED"),
+        (r.quarantined, "quarantined"),
     ];
     for (n, what) in extras.iter().filter(|(n, _)| *n > 0) {
         line += &format!(" · {n} {what}");
@@ -27,6 +28,22 @@ pub fn batch(r: &BatchReport) -> String {
         t.total, t.read, t.merge, t.stage, t.commit, t.mirror
     );
     line
+}
+
+/// What was quarantined, a line each, and how much more there is: `  a.json:3: ends in the middle of a string`
+pub fn quarantined(r: &BatchReport) -> Vec<String> {
+    let mut lines: Vec<String> = r.rejected.iter().map(rejection).collect();
+    let more = r.quarantined.saturating_sub(lines.len() as u64);
+    if more > 0 {
+        let query = "millrace query 'select file, line, reason from _quarantine'";
+        lines.push(format!("  and {} more: {query}", thousands(more)));
+    }
+    lines
+}
+
+fn rejection(r: &Rejection) -> String {
+    let element = r.element.map_or(String::new(), |e| format!(" element {e}:"));
+    format!("  {}:{}:{element} {}", shown(&r.file), r.line, shown(&r.reason))
 }
 
 /// `1 file`, `2 files`

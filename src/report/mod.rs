@@ -20,6 +20,19 @@ pub struct Timing {
     pub total: f64,
 }
 
+/// Something that was quarantined: where, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    pub file: String,
+    pub line: u64,
+    pub byte_offset: u64,
+    pub element: Option<u64>,
+    pub reason: String,
+}
+
+/// How many a report names.
+pub const REJECTIONS: usize = 5;
+
 /// One committed batch, or the sum of several.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BatchReport {
@@ -34,6 +47,9 @@ pub struct BatchReport {
     pub quarantined: u64,
     pub duplicate_keys: u64,
     pub tables: BTreeMap<String, Counts>,
+    /// The first few of what was quarantined; all of it is in `_quarantine`.
+    #[serde(default)]
+    pub rejected: Vec<Rejection>,
     pub ms: Timing,
 }
 
@@ -60,6 +76,8 @@ impl BatchReport {
         for (name, counts) in &other.tables {
             *self.tables.entry(name.clone()).or_default() += *counts;
         }
+        let room = REJECTIONS.saturating_sub(self.rejected.len());
+        self.rejected.extend(other.rejected.iter().take(room).cloned());
         self.ms.read += other.ms.read;
         self.ms.merge += other.ms.merge;
         self.ms.stage += other.ms.stage;

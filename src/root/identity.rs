@@ -71,6 +71,7 @@ impl Identity {
     }
 
     fn check(&self, pipeline: &Pipeline, tables: &Path) -> Result<()> {
+        let tables = std::path::absolute(tables).unwrap_or_else(|_| tables.to_path_buf());
         if self.pipeline != pipeline.name {
             return Err(Error::Config(format!(
                 "{} holds the tables of the pipeline `{}`, not of `{}`; give each pipeline a folder of its own (`-C DIR`)",

@@ -1,8 +1,8 @@
-//! The ledger as the `_files` table has it.
+//! What the tables say about files: the ledger in `_files`, what is wrong in `_quarantine`.
 
 use crate::batch::FileRange;
 use crate::error::{Error, Result};
-use crate::system;
+use crate::system::{self, QuarantineKey};
 
 use super::Root;
 
@@ -26,5 +26,21 @@ impl Root {
         }
         rows.sort_by_key(|(batch, _)| *batch);
         Ok(rows)
+    }
+
+    /// What is in quarantine of the files that `wanted` names. Reads all of `_quarantine`, which is small or else the
+    /// user's first worry.
+    pub fn quarantined(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<QuarantineKey>> {
+        let table = &self.states[self.quarantine()].table;
+        let mut keys = Vec::new();
+        for &file in table.files.keys() {
+            for live in table.read(file)? {
+                let read = system::read_quarantine_keys(&live?.rows, wanted);
+                keys.extend(read.ok_or_else(|| {
+                    Error::Corrupt(format!("{} is not ours; run `millrace repair`", table.def.dir.display()))
+                })?);
+            }
+        }
+        Ok(keys)
     }
 }

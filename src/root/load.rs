@@ -8,7 +8,7 @@ use crate::commit::record::Record;
 use crate::error::{Error, IoContext, Result};
 use crate::merge::KeyIndex;
 use crate::system;
-use crate::tables::index_file::{self, IndexFile};
+use crate::tables::index_file::{Entries, IndexFile};
 use crate::tables::kernel::Opened;
 use crate::tables::{Disk, Kernel, Table, TableDef, names};
 use crate::threads;
@@ -63,7 +63,7 @@ impl Loader<'_> {
         let table = Table::new(def, &opened)?;
         check_files(&table)?;
         let index_files = self.record.index.get(&table.def.name).cloned().unwrap_or_default();
-        let index = load_index(self.disk, &table.def, &index_files)?;
+        let index = load_index(&table.def, &index_files)?;
         if table.def.name != system::FILES {
             check_index(&table, &index)?;
         }
@@ -150,34 +150,16 @@ fn check_files(table: &Table) -> Result<()> {
 }
 
 /// Newest file first: an owner's first entry is its last word.
-pub fn load_index(disk: &dyn Disk, table: &TableDef, files: &[IndexFile]) -> Result<KeyIndex> {
+pub fn load_index(table: &TableDef, files: &[IndexFile]) -> Result<KeyIndex> {
     let mut index = KeyIndex::default();
+    let dir = names::index_dir(&table.dir);
     for file in files.iter().rev() {
-        let entries = read_index(disk, table, file)?;
-        index.reserve(entries.len());
-        for (owner, entry) in entries {
-            index.insert_older(owner, entry);
+        let mut entries = Entries::open(&dir, file)?;
+        while let Some(rows) = entries.next_rows()? {
+            for (owner, entry) in rows {
+                index.insert_older(owner, entry);
+            }
         }
     }
     Ok(index)
-}
-
-/// Reads one index file and holds it against the record's checksum.
-pub fn read_index(
-    disk: &dyn Disk,
-    table: &TableDef,
-    file: &IndexFile,
-) -> Result<Vec<(u128, crate::batch::Entry)>> {
-    let path = names::index_dir(&table.dir).join(&file.name);
-    let damaged = |why: String| {
-        Error::Corrupt(format!("the key index file {} {why}; run `millrace repair`", path.display()))
-    };
-    let bytes = match disk.read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(damaged("is missing".into())),
-        other => other.map_err(|e| Error::io("reading", &path, e))?,
-    };
-    if index_file::checksum(&bytes) != file.checksum {
-        return Err(damaged("is damaged (its checksum does not match)".into()));
-    }
-    index_file::decode(&bytes).map_err(|why| damaged(format!("cannot be read ({why})")))
 }

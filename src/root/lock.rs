@@ -55,7 +55,11 @@ fn busy(file: &mut File, path: &Path) -> String {
         _ => "another process".to_owned(),
     };
     let root = path.parent().and_then(Path::parent).unwrap_or(path);
-    format!("{who} is working on {}; stop it first (`status` and `query` work meanwhile)", root.display())
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf());
+    format!(
+        "{who} is working on {}; stop it first (`status`, `query` and `check` work meanwhile)",
+        root.display()
+    )
 }
 
 #[cfg(test)]

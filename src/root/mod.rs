@@ -26,7 +26,7 @@ use crate::tables::index_file::IndexFile;
 use crate::tables::{Disk, Kernel, Table, TableDef, log, names};
 
 pub use identity::Identity;
-pub use load::{load_index, read_index};
+pub use load::load_index;
 pub use lock::Lock;
 
 /// A table with its key index. `_files` only ever grows and needs none.
@@ -136,6 +136,7 @@ impl Root {
             .map(|(plan, state)| Work {
                 table: &state.table,
                 append: plan.append.as_ref().map(|a| a.rows.clone()),
+                ready: None,
                 delete: &plan.delete,
                 drop: &[],
                 index: &plan.index,
@@ -143,6 +144,7 @@ impl Root {
             .chain(std::iter::once(Work {
                 table: &self.states[plans.len()].table,
                 append: Some(ledger),
+                ready: None,
                 delete: &[],
                 drop: &[],
                 index: &[],

@@ -2,15 +2,17 @@
 //!
 //! Needs nothing of the tables: validity comes first and asks only the pipeline.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::batch::{Bad, Chunk, Claims, Input, Unread};
+use crate::batch::{Bad, Chunk, Claims, Input, Position, Resume, Unread};
 use crate::decode::{Guide, Range, Reader};
+use crate::error::Error;
 use crate::flatten::{Checked, Flattener};
 use crate::pipeline::model::Pipeline;
 use crate::system::Rejected;
+use crate::threads;
 
 use super::Intake;
 
@@ -22,8 +24,13 @@ pub struct Worker<'p> {
     pub threads: usize,
 }
 
-/// Every file of a batch may give at least this much text at once.
-const SHARE: u64 = 1 << 20;
+/// A file gives at least this much text at once, however many threads share a batch.
+const LEAST: u64 = 1 << 20;
+/// What the rows of a batch may take in memory. An event's own values stand in each of its rows, so a little text
+/// can ask for a lot; what goes beyond is left for the next batch.
+const ROW_BYTES: u64 = 512 << 20;
+/// What something bad takes on its way to quarantine: its place, reason, text and key.
+const REJECTED_BYTES: u64 = 1 << 10;
 
 /// What became of one file.
 struct Read {
@@ -33,10 +40,115 @@ struct Read {
     more: Option<Reader>,
 }
 
+/// What reading some files left for the batches after.
+#[derive(Default)]
+pub struct Left {
+    /// Files that hold more.
+    pub readers: Vec<Reader>,
+    /// Not begun: the batch was full before.
+    pub inputs: Vec<Input>,
+}
+
+/// How much of a batch is still free, seen by all threads.
+struct Room {
+    text: AtomicI64,
+    rows: AtomicI64,
+}
+
+impl Room {
+    fn new(text: u64) -> Self {
+        let signed = |n: u64| AtomicI64::new(i64::try_from(n).unwrap_or(i64::MAX));
+        Room { text: signed(text), rows: signed(ROW_BYTES) }
+    }
+
+    fn is_left(&self) -> bool {
+        self.text.load(Ordering::Relaxed) > 0 && self.rows.load(Ordering::Relaxed) > 0
+    }
+
+    fn take(&self, part: &Part) {
+        self.text.fetch_sub(part.text_bytes(), Ordering::Relaxed);
+        self.rows.fetch_sub(part.row_bytes(), Ordering::Relaxed);
+    }
+}
+
 /// One range with what the pipeline says about its documents.
 struct Part {
     range: Range,
     checked: Vec<Checked>,
+    /// The rest of the range was dropped, to be read again.
+    cut: bool,
+}
+
+impl Part {
+    fn text_bytes(&self) -> i64 {
+        let range = &self.range.range;
+        i64::try_from(range.end.offset - range.start.offset).unwrap_or(i64::MAX)
+    }
+
+    fn row_bytes(&self) -> i64 {
+        let sum = self.checked.iter().flat_map(|c| &c.bytes).fold(0, |a: u64, b| a.saturating_add(*b));
+        let unfit: usize = self.checked.iter().map(|c| c.bad.len()).sum();
+        let bad: usize = self.range.chunks.iter().map(|c| c.bad.len()).sum();
+        i64::try_from(sum.saturating_add((unfit + bad) as u64 * REJECTED_BYTES)).unwrap_or(i64::MAX)
+    }
+
+    /// Drops what comes after the document whose rows go beyond `limit` bytes, and ends the range before it. The
+    /// file is taken up there again. The first document always stays: one event alone fits (flatten sees to it).
+    fn cut_at(&mut self, limit: u64) {
+        let mut sum = 0u64;
+        let weights =
+            self.checked.iter().enumerate().flat_map(|(c, checked)| {
+                checked.bytes.iter().enumerate().map(move |(d, bytes)| (c, d, *bytes))
+            });
+        let beyond = weights.skip_while(|(_, _, bytes)| {
+            let first = sum == 0;
+            sum = sum.saturating_add(*bytes).max(1);
+            first || sum <= limit
+        });
+        let Some((c, d, _)) = beyond.into_iter().next() else { return };
+        let Some(at) = self.range.chunks.get(c).and_then(|k| k.documents.get(d)).map(|d| d.position) else {
+            return;
+        };
+        self.range.chunks.truncate(c + 1);
+        self.checked.truncate(c + 1);
+        if let (Some(chunk), Some(checked)) = (self.range.chunks.last_mut(), self.checked.last_mut()) {
+            chunk.documents.truncate(d);
+            chunk.bad.retain(|b| b.position.offset < at.offset);
+            checked.drop_from(d as u32);
+        }
+        self.end_at(at);
+    }
+
+    fn end_at(&mut self, at: Position) {
+        let range = &mut self.range.range;
+        range.end = Resume {
+            offset: at.offset,
+            line: at.line.saturating_sub(1),
+            element: at.element.unwrap_or(0),
+            in_array: at.element.is_some(),
+        };
+        range.last = false;
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        range.events = 0;
+        range.quarantined = 0;
+        for chunk in &self.range.chunks {
+            range.events += chunk.documents.len() as u64;
+            range.quarantined += chunk.bad.len() as u64;
+            chunk.documents.iter().for_each(|d| hash.update(&d.hash.to_be_bytes()));
+        }
+        range.content_hash = hash.digest128();
+        self.cut = true;
+    }
+}
+
+fn take(slot: &Mutex<Option<Input>>) -> Option<Input> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// The reader, if its file holds more and can be read on where the part ended.
+fn more(reader: Reader, part: &std::io::Result<Part>) -> Option<Reader> {
+    let goes_on = part.as_ref().is_ok_and(|p| !p.cut && !p.range.changed_while_reading);
+    (goes_on && !reader.is_done()).then_some(reader)
 }
 
 impl<'p> Worker<'p> {
@@ -45,71 +157,83 @@ impl<'p> Worker<'p> {
     }
 
     /// Takes one range of about a batch's bytes from a file that is being read.
-    pub fn range(&self, reader: &mut Reader, budget: u64) -> Intake {
+    pub fn range(&self, mut reader: Reader, budget: u64) -> (Intake, Left) {
         let begin = Instant::now();
         let name = reader.name().clone();
-        let part = reader.next(&self.guide, 0, budget, self.threads).map(|range| self.check(range));
-        let mut intake = self.empty();
-        self.add(&mut intake, &name, part);
-        intake.read_ms = begin.elapsed().as_secs_f64() * 1e3;
-        intake
+        let part = self.next(&mut reader, budget, self.threads, ROW_BYTES);
+        let read = Read { at: 0, more: more(reader, &part), part };
+        self.gather(vec![read], &[name], Left::default(), begin)
     }
 
-    /// Takes several files, each on one of the threads. Most are done at once; the readers of those that hold more
-    /// than their share of `budget` (a batch's bytes of text) are returned.
-    pub fn files(&self, inputs: Vec<Input>, budget: u64) -> (Intake, Vec<Reader>) {
+    /// Takes several files, each on one of the threads, until there is about `budget` text. Most are done at once;
+    /// what is left is returned.
+    pub fn files(&self, inputs: Vec<Input>, budget: u64) -> std::result::Result<(Intake, Left), Error> {
         let begin = Instant::now();
         let names: Vec<_> = inputs.iter().map(|i| i.name.clone()).collect();
-        let sizes: u64 = inputs.iter().map(|i| i.fingerprint.size).sum();
-        // A plain file that fits is done at once; a compressed one may hold any amount of text.
-        let share = SHARE.max(budget / inputs.len().max(1) as u64);
-        let whole = sizes <= budget;
         let slots: Vec<Mutex<Option<Input>>> = inputs.into_iter().map(|i| Mutex::new(Some(i))).collect();
-        let next = AtomicUsize::new(0);
-        let mut parts: Vec<Read> = std::thread::scope(|scope| {
-            let work = || {
-                let mut done = Vec::new();
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(slot) = slots.get(at) else { return done };
-                    let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    if let Some(input) = taken {
-                        let budget = if whole { share.max(input.fingerprint.size) } else { budget };
-                        let threads = if names.len() == 1 { self.threads } else { 1 };
-                        done.push(self.one(at, input, budget, threads));
-                    }
+        let (next, room) = (AtomicUsize::new(0), Room::new(budget));
+        let work = |_| {
+            let mut done = Vec::new();
+            while room.is_left() {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(slot) = slots.get(at) else { break };
+                if let Some(input) = take(slot) {
+                    done.push(self.one(at, input, budget, &room));
                 }
-            };
-            let threads: Vec<_> = (0..self.threads.min(slots.len())).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().flat_map(|t| t.join().unwrap_or_default()).collect()
-        });
-        parts.sort_by_key(|read| read.at);
-        let mut intake = self.empty();
-        let mut more = Vec::new();
-        for read in parts {
-            let unread = intake.unread.len();
-            self.add(&mut intake, &names[read.at], read.part);
-            more.extend(read.more.filter(|_| intake.unread.len() == unread));
-        }
-        intake.read_ms = begin.elapsed().as_secs_f64() * 1e3;
-        (intake, more)
+            }
+            Ok(done)
+        };
+        let done = threads::each(0..self.threads.min(names.len()), work)?;
+        let left = Left { inputs: slots.iter().filter_map(take).collect(), readers: Vec::new() };
+        Ok(self.gather(done.into_iter().flatten().collect(), &names, left, begin))
     }
 
-    fn one(&self, at: usize, input: Input, budget: u64, threads: usize) -> Read {
-        let open = || {
-            let mut reader = Reader::open(input, self.pipeline.limits)?;
-            let range = reader.next(&self.guide, 0, budget, threads)?;
-            Ok((self.check(range), Some(reader).filter(|r| !r.is_done())))
-        };
-        match open() {
-            Ok((part, more)) => Read { at, part: Ok(part), more },
-            Err(e) => Read { at, part: Err(e), more: None },
+    fn gather(
+        &self,
+        mut parts: Vec<Read>,
+        names: &[Arc<str>],
+        mut left: Left,
+        begin: Instant,
+    ) -> (Intake, Left) {
+        parts.sort_by_key(|read| read.at);
+        let mut intake = self.empty();
+        for read in parts {
+            self.add(&mut intake, &names[read.at], read.part);
+            left.readers.extend(read.more);
         }
+        intake.read_ms = begin.elapsed().as_secs_f64() * 1e3;
+        (intake, left)
+    }
+
+    fn one(&self, at: usize, input: Input, budget: u64, room: &Room) -> Read {
+        // A plain file has as much text as bytes; a compressed one may have any amount.
+        let threads = if input.fingerprint.size * 2 > budget { self.threads } else { 1 };
+        let share = LEAST.max(budget / self.threads as u64).max(input.fingerprint.size.min(budget));
+        let opened = Reader::open(input, self.pipeline.limits);
+        let (part, more) = match opened {
+            Err(e) => (Err(e), None),
+            Ok(mut reader) => {
+                let part = self.next(&mut reader, share, threads, ROW_BYTES / self.threads as u64);
+                let more = more(reader, &part);
+                (part, more)
+            }
+        };
+        if let Ok(part) = &part {
+            room.take(part);
+        }
+        Read { at, part, more }
+    }
+
+    fn next(&self, reader: &mut Reader, budget: u64, threads: usize, rows: u64) -> std::io::Result<Part> {
+        let range = reader.next(&self.guide, 0, budget, threads)?;
+        let mut part = self.check(range);
+        part.cut_at(rows);
+        Ok(part)
     }
 
     fn check(&self, range: Range) -> Part {
         let checked = range.chunks.iter().map(|chunk| self.flattener.check(chunk, 0)).collect();
-        Part { range, checked }
+        Part { range, checked, cut: false }
     }
 
     fn empty(&self) -> Intake {
@@ -137,30 +261,36 @@ impl<'p> Worker<'p> {
             for (document, bad) in checked.bad {
                 let cap = self.pipeline.limits.quarantine_text_bytes;
                 let text = self.flattener.masked_text(&chunk, document, cap);
-                intake.rejected.push(rejected(file, bad, Some(text)));
+                let hash = chunk.documents.get(document as usize).map(|d| d.hash);
+                intake.rejected.push(rejected(file, bad, hash, Some(text)));
             }
             for bad in std::mem::take(&mut chunk.bad) {
-                let text = self.raw_text(&chunk, &bad);
-                intake.rejected.push(rejected(file, bad, text));
+                let (hash, text) = self.raw_text(&chunk, &bad);
+                intake.rejected.push(rejected(file, bad, hash, text));
             }
             let at = intake.chunks.len() as u32;
             take_claims(&mut intake.claims, checked.claims, at);
             intake.chunks.push(chunk);
         }
+        if part.cut {
+            intake.cut.push(name.clone());
+        }
         intake.bytes += range.end.offset - range.start.offset;
         intake.files.push(part.range.range);
     }
 
-    /// Text that could not be parsed cannot be masked: it is kept only if the pipeline says so.
-    fn raw_text(&self, chunk: &Chunk, bad: &Bad) -> Option<String> {
-        let (from, to) = bad.span.filter(|_| self.pipeline.quarantine_raw)?;
-        let to = (to as usize).min(from as usize + self.pipeline.limits.quarantine_text_bytes);
-        Some(String::from_utf8_lossy(chunk.text.get(from as usize..to)?).into_owned())
+    /// Text that could not be parsed cannot be masked: it is kept only if the pipeline says so, else its hash.
+    fn raw_text(&self, chunk: &Chunk, bad: &Bad) -> (Option<u128>, Option<String>) {
+        let text = bad.span.and_then(|(from, to)| chunk.text.get(from as usize..to as usize));
+        let hash = text.map(xxhash_rust::xxh3::xxh3_128);
+        let kept = text.filter(|_| self.pipeline.quarantine_raw);
+        let cap = self.pipeline.limits.quarantine_text_bytes;
+        (hash, kept.map(|t| String::from_utf8_lossy(t.get(..cap).unwrap_or(t)).into_owned()))
     }
 }
 
-fn rejected(file: u32, bad: Bad, text: Option<String>) -> Rejected {
-    Rejected { file, position: bad.position, reason: bad.reason, text }
+fn rejected(file: u32, bad: Bad, hash: Option<u128>, text: Option<String>) -> Rejected {
+    Rejected { file, position: bad.position, reason: bad.reason, hash, text }
 }
 
 fn take_claims(all: &mut Claims, more: Claims, chunk: u32) {

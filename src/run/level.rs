@@ -25,7 +25,7 @@ pub fn system_tables() -> Vec<SystemTable> {
         name: system::QUARANTINE.into(),
         schema: system::quarantine_schema(),
         key: system::QUARANTINE_KEY.to_vec(),
-        owner: system::QUARANTINE_OWNER.to_vec(),
+        owner: Vec::new(),
     };
     vec![quarantine, files]
 }
@@ -35,6 +35,8 @@ pub fn system_tables() -> Vec<SystemTable> {
 pub struct Kept {
     mirror: Mirror,
     state: State,
+    /// The file went and could not be made again yet.
+    lost: bool,
 }
 
 impl Kept {
@@ -45,8 +47,10 @@ impl Kept {
         }
         let (mirror, state, mut notes) =
             Mirror::open(database, &root.pipeline, &system_tables(), root.identity.root_id())?;
-        let mut kept = Kept { mirror, state };
-        kept.bring_level(root, &mut notes)?;
+        let mut kept = Kept { mirror, state, lost: false };
+        if let Err(e) = kept.bring_level(root, &mut notes) {
+            notes.push(format!("the mirror is behind, and brought level as soon as that works: {e}"));
+        }
         Ok((kept, notes))
     }
 
@@ -77,10 +81,29 @@ impl Kept {
         self.settle(root, &[])
     }
 
+    /// Between batches: brings a mirror level that was deleted, replaced, or could not take a batch.
+    pub fn mend(&mut self, root: &Root) -> Vec<String> {
+        let mut notes = Vec::new();
+        let done = if !self.lost && self.mirror.present() {
+            self.bring_level(root, &mut notes)
+        } else {
+            if !self.lost {
+                notes.push("the mirror was deleted or replaced; it is made again from the tables".into());
+            }
+            self.restore(root, &mut notes)
+        };
+        if let Err(e) = done {
+            notes.push(format!("the mirror is behind, and brought level as soon as that works: {e}"));
+        }
+        notes
+    }
+
     fn settle(&mut self, root: &Root, changes: &[Change<'_>]) -> Vec<String> {
         let mut notes = Vec::new();
         let batch = root.record.batch;
-        let done = if self.state == State::Level(batch - 1) {
+        let done = if self.lost {
+            self.restore(root, &mut notes)
+        } else if self.state == State::Level(batch - 1) {
             match self.mirror.apply(batch, changes) {
                 Ok(Outcome::Lost(how)) => {
                     notes.push(format!("{how}; it is made again from the tables"));
@@ -96,17 +119,13 @@ impl Kept {
             self.bring_level(root, &mut notes)
         };
         if let Err(e) = done {
-            notes.push(format!(
-                "the mirror stays behind at this batch, and is brought level with the next: {e}"
-            ));
+            notes.push(format!("the mirror is behind, and brought level as soon as that works: {e}"));
         }
         notes
     }
 
     fn restore(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
-        let (state, more) = self.mirror.restore()?;
-        notes.extend(more);
-        self.state = state;
+        self.restored(notes)?;
         self.bring_level(root, notes)
     }
 
@@ -128,12 +147,20 @@ impl Kept {
             }
             Outcome::Lost(how) => {
                 // Twice in a row is no accident: the next batch tries again.
-                let (state, more) = self.mirror.restore()?;
-                notes.extend(more);
-                self.state = state;
+                self.restored(notes)?;
                 Err(Error::Busy(how))
             }
         }
+    }
+
+    fn restored(&mut self, notes: &mut Vec<String>) -> Result<()> {
+        // Until the file is there again nothing can be written to it.
+        self.lost = true;
+        let (state, more) = self.mirror.restore()?;
+        self.lost = false;
+        notes.extend(more);
+        self.state = state;
+        Ok(())
     }
 }
 
@@ -213,7 +240,7 @@ fn select(rows: &RecordBatch, keep: impl Fn(usize) -> bool) -> RecordBatch {
 }
 
 fn is_owned(root: &Root, at: usize) -> bool {
-    root.pipeline.tables.get(at).is_none_or(|t| t.kind.is_owned())
+    root.pipeline.tables.get(at).is_some_and(|t| t.kind.is_owned())
 }
 
 /// How the mirror names the table at `at`.

@@ -1,6 +1,6 @@
 //! The loop: list, read ahead, run batches, wait; until there is nothing left to do or somebody says stop.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::batch::{Input, Unread};
+use crate::batch::{FileRange, Input, Unread};
 use crate::decode::Reader;
-use crate::discover::{Candidate, Folder, Listing, Now};
+use crate::discover::{Folder, Listing, Now};
 use crate::error::{Error, Result};
 use crate::report::BatchReport;
+use crate::text::shown;
 use crate::threads;
 
-use super::intake::Worker;
+use super::intake::{Left, Worker};
 use super::{Intake, Session};
 
 #[derive(Debug, Clone)]
@@ -56,10 +57,10 @@ pub struct Ended {
     pub batches: u64,
     pub files_seen: u64,
     pub quarantined: u64,
-    /// Files that could not be read, at the last look.
-    pub unread: Vec<String>,
+    /// Files that could not be read, at the last look, with the reason.
+    pub unread: BTreeMap<String, String>,
     /// `once`: files that were still being written.
-    pub waiting: Vec<String>,
+    pub waiting: BTreeMap<String, String>,
     pub stopped: bool,
 }
 
@@ -98,6 +99,8 @@ impl Observer for Quiet {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a stop is noticed while nothing happens.
 const ATTENTION: Duration = Duration::from_millis(200);
+/// How soon a mirror that could not be mended is tried again: at first, and at last.
+const MENDING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 /// Runs until everything is taken (`once`) or until stopped.
 ///
@@ -109,8 +112,26 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     let folder = Folder::open(&options.source, session.root.pipeline.source.settle_ms, &ignore)?;
     let started = Instant::now();
     let ended = Ended { source: options.source.clone(), ..Ended::default() };
-    let mut live = Live { session, folder, options, stop, observer, started, ended, open: VecDeque::new() };
+    let (open, mend) = (VecDeque::new(), (None, MENDING.0));
+    let (inputs, again) = (Vec::new(), false);
+    let mut live = Live {
+        session,
+        folder,
+        options,
+        stop,
+        observer,
+        started,
+        ended,
+        open,
+        inputs,
+        again,
+        idle: None,
+        mend,
+    };
     live.go()?;
+    if !stop.is_set() {
+        live.session.finish()?;
+    }
     live.ended.seconds = started.elapsed().as_secs_f64();
     live.ended.stopped = stop.is_set();
     Ok(live.ended)
@@ -126,6 +147,14 @@ struct Live<'a> {
     ended: Ended,
     /// Files larger than a batch, being read range by range.
     open: VecDeque<Reader>,
+    /// Opened, but not begun.
+    inputs: Vec<Input>,
+    /// Files were left in the middle, or changed between listing and reading: list again.
+    again: bool,
+    /// `once`: since when there is nothing left but files that are being written.
+    idle: Option<Instant>,
+    /// When mending the mirror last failed, and how long to leave it alone.
+    mend: (Option<Instant>, Duration),
 }
 
 impl Live<'_> {
@@ -137,19 +166,28 @@ impl Live<'_> {
         let mut woken = if self.options.once { None } else { Some(self.folder.watch()) };
         let mut listing = self.folder.list(&self.session.ledger, self.now());
         let mut first = true;
+        self.tell_notes();
         loop {
             self.told(&listing);
             let took = !listing.ready.is_empty();
-            self.take_all(std::mem::take(&mut listing.ready))?;
-            if self.stop.is_set() || (self.options.once && self.nothing_to_wait_for(&listing)) {
+            self.take_all(&mut listing)?;
+            if self.stop.is_set() {
                 return Ok(());
             }
-            if first && listing.waiting.is_empty() && !self.options.once {
+            if std::mem::take(&mut self.again) {
+                listing = self.folder.list(&self.session.ledger, self.now());
+                continue;
+            }
+            if self.options.once && !took && self.nothing_to_wait_for(&listing) {
+                return Ok(());
+            }
+            if first && !took && !self.options.once {
                 self.ended.seconds = self.started.elapsed().as_secs_f64();
                 self.observer.caught_up(&self.ended);
                 first = false;
             }
             if !took {
+                self.mend_mirror();
                 let wait = self.folder.wait(self.now()).min(ATTENTION);
                 runtime.block_on(async {
                     match &mut woken {
@@ -162,12 +200,17 @@ impl Live<'_> {
         }
     }
 
+    fn tell_notes(&mut self) {
+        std::mem::take(&mut self.session.notes).iter().for_each(|note| self.observer.note(note));
+    }
+
     /// `once`: what the first listing saw is taken; files that are still being written are waited for.
     fn nothing_to_wait_for(&mut self, listing: &Listing) -> bool {
-        if !listing.waiting.is_empty() && self.started.elapsed() < PATIENCE {
+        let since = *self.idle.get_or_insert_with(Instant::now);
+        if !listing.waiting.is_empty() && since.elapsed() < PATIENCE {
             return false;
         }
-        self.ended.waiting = listing.waiting.iter().map(|w| format!("{}: {}", w.name, w.why)).collect();
+        self.ended.waiting = listing.waiting.iter().map(|w| (w.name.to_string(), w.why.into())).collect();
         true
     }
 
@@ -175,7 +218,13 @@ impl Live<'_> {
         self.observer.unread(&listing.news);
         if listing.full {
             self.ended.files_seen = listing.files_total;
-            self.ended.unread = listing.unread.iter().map(|u| format!("{}: {}", u.name, u.reason)).collect();
+            self.ended.unread.clear();
+        }
+        self.left_unread(&listing.unread);
+        for name in &listing.folders {
+            let name = shown(name);
+            self.observer
+                .note(&format!("{name} is a folder named like an event file: what is in it is read"));
         }
         if !listing.ready.is_empty() {
             let bytes = listing.ready.iter().map(|c| c.fingerprint.size).sum();
@@ -183,29 +232,49 @@ impl Live<'_> {
         }
     }
 
+    fn left_unread(&mut self, unread: &[Unread]) {
+        self.ended.unread.extend(unread.iter().map(|u| (u.name.to_string(), u.reason.clone())));
+    }
+
+    /// While nothing else is to be done: a mirror that was deleted, or that could not take a batch, is brought
+    /// level. Trying can take as long as another writer is waited for, so not too often.
+    fn mend_mirror(&mut self) {
+        if self.options.once || self.mend.0.is_some_and(|tried| tried.elapsed() < self.mend.1) {
+            return;
+        }
+        let notes = self.session.mend_mirror();
+        let (delay, longest) = (self.mend.1, MENDING.1);
+        self.mend = match notes.is_empty() {
+            true => (None, MENDING.0),
+            false => (Some(Instant::now()), longest.min(delay * 2)),
+        };
+        notes.iter().for_each(|note| self.observer.note(note));
+    }
+
     fn now(&self) -> Now {
         Now::read(self.session.root.clock.as_ref(), self.started)
     }
 
     /// Takes all candidates, reading one batch ahead of the one that is committed.
-    fn take_all(&mut self, mut ready: VecDeque<Candidate>) -> Result<()> {
+    fn take_all(&mut self, listing: &mut Listing) -> Result<()> {
         let pipeline = self.session.root.pipeline.clone();
         let flattener = self.session.flattener.clone();
         let worker = Worker::new(&pipeline, &flattener, self.options.threads);
         let mut ahead: Option<Intake> = None;
         loop {
-            let work = if self.stop.is_set() { None } else { self.next_work(&mut ready) };
+            let work = if self.stop.is_set() { None } else { self.next_work(listing) };
             if work.is_none() && ahead.is_none() {
                 break;
             }
             let next = std::thread::scope(|scope| {
                 let reading = work.map(|work| scope.spawn(|| work.go(&worker)));
                 let committed = ahead.take().map_or(Ok(()), |intake| self.commit(intake));
-                let read = reading.map(|thread| thread.join().map_err(|_| threads::died())).transpose();
-                committed.and(read)
+                let read = reading.map(|thread| thread.join().unwrap_or_else(|_| Err(threads::died())));
+                committed.and(read.transpose())
             })?;
-            ahead = next.map(|(intake, readers)| {
-                self.open.extend(readers);
+            ahead = next.map(|(intake, left)| {
+                self.open.extend(left.readers);
+                self.inputs = left.inputs;
                 intake
             });
         }
@@ -213,21 +282,30 @@ impl Live<'_> {
         for reader in self.open.drain(..) {
             self.folder.release(reader.name());
         }
+        for input in self.inputs.drain(..) {
+            self.folder.release(&input.name);
+        }
         Ok(())
     }
 
-    fn next_work(&mut self, ready: &mut VecDeque<Candidate>) -> Option<Work> {
+    fn next_work(&mut self, listing: &mut Listing) -> Option<Work> {
         let source = &self.session.root.pipeline.source;
+        let (files, bytes) = (source.batch_files, source.batch_bytes);
         if let Some(reader) = self.open.pop_front() {
-            return Some(Work::Range(Box::new(reader), source.batch_bytes));
+            return Some(Work::Range(Box::new(reader), bytes));
+        }
+        if !self.inputs.is_empty() {
+            return Some(Work::Files(std::mem::take(&mut self.inputs), bytes));
         }
         let now = self.now();
-        while !ready.is_empty() {
-            let taken = self.folder.take(ready, source.batch_files, source.batch_bytes, now);
+        while !listing.ready.is_empty() {
+            let taken = self.folder.take(&mut listing.ready, files, bytes, now);
             self.observer.unread(&taken.unread);
-            self.ended.unread.extend(taken.unread.iter().map(|u| format!("{}: {}", u.name, u.reason)));
+            self.left_unread(&taken.unread);
+            // Written to since it was listed: `once` must not leave without it.
+            listing.waiting.extend(taken.waiting);
             if !taken.inputs.is_empty() {
-                return Some(Work::Files(taken.inputs, source.batch_bytes));
+                return Some(Work::Files(taken.inputs, bytes));
             }
         }
         None
@@ -238,23 +316,37 @@ impl Live<'_> {
         let now = self.now();
         for unread in &intake.unread {
             self.folder.put_off(unread, now);
-            self.ended.unread.push(format!("{}: {}", unread.name, unread.reason));
         }
+        self.left_unread(&intake.unread);
         self.observer.unread(&intake.unread);
         if intake.files.is_empty() {
             return Ok(());
         }
         let done: Vec<_> = intake.files.iter().filter(|f| f.last).map(|f| f.name.clone()).collect();
-        let bytes = intake.files.iter().filter(|f| f.last).map(|f| f.fingerprint.size).sum();
+        let bytes = intake.files.iter().map(source_bytes).sum();
+        let cut = intake.cut.clone();
         let report = self.session.run_batch(intake)?;
-        done.iter().for_each(|name| self.folder.release(name));
+        self.again |= !cut.is_empty();
+        for name in done.iter().chain(&cut) {
+            self.folder.release(name);
+            self.ended.unread.remove(&**name);
+        }
         self.ended.batches += 1;
         self.ended.quarantined += report.quarantined;
         self.session.note_report(&report);
         self.observer.batch(&report, bytes);
         self.session.maintain()?;
-        std::mem::take(&mut self.session.notes).iter().for_each(|note| self.observer.note(note));
+        self.tell_notes();
         Ok(())
+    }
+}
+
+/// Bytes on disk that a range stands for: of a compressed file they are known when it is done.
+fn source_bytes(range: &FileRange) -> u64 {
+    match (range.name.ends_with(".gz") || range.name.ends_with(".zst"), range.last) {
+        (true, true) => range.fingerprint.size,
+        (true, false) => 0,
+        (false, _) => range.end.offset - range.start.offset,
     }
 }
 
@@ -265,15 +357,11 @@ enum Work {
 }
 
 impl Work {
-    /// Reads, decodes, checks. Returns also the readers of files that are not done.
-    fn go(self, worker: &Worker<'_>) -> (Intake, Vec<Reader>) {
+    /// Reads, decodes, checks. Returns also what is left to read.
+    fn go(self, worker: &Worker<'_>) -> Result<(Intake, Left)> {
         match self {
             Work::Files(inputs, budget) => worker.files(inputs, budget),
-            Work::Range(mut reader, budget) => {
-                let intake = worker.range(&mut reader, budget);
-                let more = intake.unread.is_empty() && !reader.is_done();
-                (intake, if more { vec![*reader] } else { Vec::new() })
-            }
+            Work::Range(reader, budget) => Ok(worker.range(*reader, budget)),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::commit::Paths;
 use crate::error::Result;
 use crate::flatten::Flattener;
 use crate::ledger::Ledger;
-use crate::maintain;
+use crate::maintain::{self, Upkeep};
 use crate::pipeline::model::Pipeline;
 use crate::report::BatchReport;
 use crate::root::Root;
@@ -35,12 +35,13 @@ pub struct Places {
 
 /// An open root with everything that is derived from it.
 pub struct Session {
+    /// Before the root, whose lock must outlive the work beside the batches.
+    upkeep: Upkeep,
     pub root: Root,
     pub ledger: Ledger,
     pub flattener: Arc<Flattener>,
     checkpoint: Option<SledCheckpoint>,
     mirror: Option<level::Kept>,
-    policy: maintain::Policy,
     /// What there is to tell the user, not yet told.
     pub notes: Vec<String>,
 }
@@ -77,13 +78,24 @@ impl Session {
             mirror = Some(opened);
         }
         let flattener = Arc::new(Flattener::new(&root.pipeline));
-        Ok(Session { root, ledger, flattener, checkpoint, mirror, policy, notes })
+        let upkeep = Upkeep::new(policy);
+        Ok(Session { upkeep, root, ledger, flattener, checkpoint, mirror, notes })
     }
 
-    /// A little maintenance, after a batch. The mirror and the checkpoint take note of a compaction's batch.
+    /// A little maintenance, after a batch.
     pub fn maintain(&mut self) -> Result<()> {
+        self.upkeep(Upkeep::after_batch)
+    }
+
+    /// Takes up the maintenance that is under way: a run that is done does not leave it to the next one.
+    pub fn finish(&mut self) -> Result<()> {
+        self.upkeep(Upkeep::finish)
+    }
+
+    /// The mirror and the checkpoint take note of a compaction's batch.
+    fn upkeep(&mut self, work: impl FnOnce(&mut Upkeep, &mut Root) -> Result<()>) -> Result<()> {
         let before = self.root.record.batch;
-        maintain::after_batch(&mut self.root, &self.policy)?;
+        work(&mut self.upkeep, &mut self.root)?;
         let now = self.root.record.batch;
         if now != before {
             self.ledger.advance(now);
@@ -93,6 +105,11 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Looks after the mirror while nothing else is to be done. What there is to say about it.
+    fn mend_mirror(&mut self) -> Vec<String> {
+        self.mirror.as_mut().map(|mirror| mirror.mend(&self.root)).unwrap_or_default()
     }
 
     /// Leaves the report for `status`. Nothing hangs on it: it is neither synced nor missed.

@@ -1,5 +1,7 @@
 //! One batch from decoded events to visible rows.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::{Chunk, Claims, Counts, FileRange, Plan, Unread};
@@ -7,7 +9,7 @@ use crate::error::Result;
 use crate::flatten::Flattener;
 use crate::merge;
 use crate::origin;
-use crate::report::{BatchReport, Timing};
+use crate::report::{BatchReport, REJECTIONS, Rejection, Timing};
 use crate::root::{Root, file_id};
 use crate::system::{self, Rejected};
 use crate::threads;
@@ -22,6 +24,8 @@ pub struct Intake {
     pub claims: Claims,
     pub rejected: Vec<Rejected>,
     pub unread: Vec<Unread>,
+    /// Files whose range was cut short: to be taken up again where it ended.
+    pub cut: Vec<Arc<str>>,
     pub bytes: u64,
     /// Milliseconds it took to read, decode and check.
     pub read_ms: f64,
@@ -69,8 +73,19 @@ impl Session {
             quarantined: intake.rejected.len() as u64,
             duplicate_keys: intake.files.iter().map(|f| f.duplicate_keys).sum(),
             tables: of_pipeline.map(|(s, p)| (s.table.def.name.clone(), p.counts)).collect(),
+            rejected: intake.rejected.iter().take(REJECTIONS).map(|r| rejection(intake, r)).collect(),
             ms,
         }
+    }
+}
+
+fn rejection(intake: &Intake, rejected: &Rejected) -> Rejection {
+    Rejection {
+        file: intake.files[rejected.file as usize].name.to_string(),
+        line: rejected.position.line,
+        byte_offset: rejected.position.offset,
+        element: rejected.position.element,
+        reason: rejected.reason.clone(),
     }
 }
 
@@ -104,11 +119,15 @@ impl Planner<'_> {
         Ok(plan)
     }
 
-    /// Quarantine rows are owned by what was read. A good file that was never bad needs no entry.
+    /// Reading a file again replaces what was wrong in it.
     fn quarantine(&self) -> Result<Plan> {
-        let index = &self.root.states[self.root.quarantine()].index;
-        let mut rows = system::quarantine_rows(&self.intake.files, &self.intake.rejected, self.batch)?;
-        rows.owners.retain(|o| o.count > 0 || index.get(o.owner).is_some_and(|e| e.count > 0));
+        let state = &self.root.states[self.root.quarantine()];
+        let index = &state.index;
+        let again = |f: &&FileRange| f.changed && f.start.offset == 0;
+        let names: HashSet<&str> = self.intake.files.iter().filter(again).map(|f| &*f.name).collect();
+        let old =
+            if names.is_empty() { Vec::new() } else { self.root.quarantined(&|n| names.contains(n))? };
+        let rows = system::quarantine_rows(&self.intake.files, &self.intake.rejected, &old, self.batch)?;
         let mut plan = merge::plan(index, rows, file_id(self.batch)?, Counts::default())?;
         if let Some(append) = &mut plan.append {
             append.rows = system::quarantine_origin(&append.rows, self.batch, self.now)?;

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use crate::batch::{Deletion, Entry, FileId};
 use crate::error::{IoContext, Result};
 use crate::tables::index_file::{self, IndexFile};
-use crate::tables::{Change, Disk, Table, names};
+use crate::tables::{Change, Disk, Ready, Table, names};
 use crate::threads;
 
 /// What one table has to take up.
@@ -18,8 +18,10 @@ pub struct Work<'a> {
     pub table: &'a Table,
     /// Rows for a new file, with the `_` columns.
     pub append: Option<RecordBatch>,
+    /// A compaction's result: rows for a new file that are written already. `delete` are then rows of this file.
+    pub ready: Option<&'a Ready>,
     pub delete: &'a [Deletion],
-    /// Files to drop whole (a compaction's inputs).
+    /// Files to drop whole (a compaction's sources).
     pub drop: &'a [FileId],
     /// Changes of the key index, by owner.
     pub index: &'a [(u128, Entry)],
@@ -38,8 +40,10 @@ pub fn stage(disk: &dyn Disk, batch: FileId, now_ms: i64, work: &[Work<'_>]) -> 
 
 fn stage_table(disk: &dyn Disk, batch: FileId, now_ms: i64, work: &Work<'_>) -> Result<Staged> {
     let table = work.table;
-    let mut change = table.stage(disk, batch, work.append.as_ref(), work.delete, now_ms)?;
-    change.remove.extend_from_slice(work.drop);
+    let change = match work.ready {
+        Some(ready) => table.stage_ready(disk, batch, ready, work.delete, work.drop, now_ms)?,
+        None => table.stage(disk, batch, work.append.as_ref(), work.delete, now_ms)?,
+    };
     if change.add.is_some() || !change.update.is_empty() {
         disk.sync_dir(&table.def.dir).at("syncing", &table.def.dir)?;
     }

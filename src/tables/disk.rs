@@ -4,13 +4,23 @@
 //! every write here is on the platter, with its directory, before the call returns.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 /// Durable file operations. Each is done when it returns, or its outcome is unknown.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Creates or replaces `path` with `bytes` and syncs the file, not its directory.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// The same for what is too large to hold: `path` gets what `fill` writes.
+    fn write_with(
+        &self,
+        path: &Path,
+        fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        fill(&mut bytes)?;
+        self.write(path, &bytes)
+    }
     /// Syncs a directory: names made in it before are there after a power cut.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Syncs a file written earlier.
@@ -32,6 +42,16 @@ impl Disk for LocalDisk {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         file.write_all(bytes)?;
         file.sync_all()
+    }
+
+    fn write_with(
+        &self,
+        path: &Path,
+        fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
+        fill(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -3,7 +3,9 @@
 //! The underscore makes Delta readers and their vacuum pass the folder by. A file is immutable and is named, with
 //! its checksum, by the decision record.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,12 +15,16 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
+use super::disk::Disk;
 use crate::batch::{Entry, EventOrder};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 
 /// Version of the layout, kept in the file's own metadata.
 const FORMAT: &str = "1";
+/// Entries of a record batch: a file is read and written in parts of this size.
+pub const ROWS: usize = 32_768;
 
 /// How the decision record names an index file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +68,7 @@ fn hashes(values: impl ExactSizeIterator<Item = u128>) -> Result<ArrayRef> {
     Ok(Arc::new(builder.finish()))
 }
 
-/// `entries` as the bytes of one file.
-pub fn encode(entries: &[(u128, Entry)]) -> Result<Vec<u8>> {
+fn record_batch(entries: &[(u128, Entry)]) -> Result<RecordBatch> {
     let long = |f: fn(&Entry) -> i64| Int64Array::from_iter_values(entries.iter().map(|(_, e)| f(e)));
     let int = |f: fn(&Entry) -> u32| UInt32Array::from_iter_values(entries.iter().map(|(_, e)| f(e)));
     let columns: Vec<ArrayRef> = vec![
@@ -76,29 +81,125 @@ pub fn encode(entries: &[(u128, Entry)]) -> Result<Vec<u8>> {
         Arc::new(int(|e| e.first)),
         Arc::new(int(|e| e.count)),
     ];
-    let rows = RecordBatch::try_new(schema(), columns).map_err(bug)?;
+    RecordBatch::try_new(schema(), columns).map_err(bug)
+}
+
+/// `entries`, sorted by owner, as the bytes of one file.
+pub fn encode(entries: &[(u128, Entry)]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut writer = FileWriter::try_new(&mut bytes, &schema()).map_err(bug)?;
-    writer.write(&rows).and_then(|()| writer.finish()).map_err(bug)?;
-    drop(writer);
+    let mut parts = entries.chunks(ROWS).map(<[_]>::to_vec);
+    encode_to(&mut bytes, &mut || parts.next().unwrap_or_default())?;
     Ok(bytes)
+}
+
+/// Entries to write, a few thousand at a time; none at the end.
+pub type Parts<'a> = &'a mut dyn FnMut() -> Vec<(u128, Entry)>;
+
+fn encode_to(to: &mut dyn Write, next: Parts<'_>) -> Result<usize> {
+    let mut entries = 0;
+    let mut writer = FileWriter::try_new(to, &schema()).map_err(bug)?;
+    loop {
+        let part = next();
+        if part.is_empty() {
+            writer.finish().map_err(bug)?;
+            return Ok(entries);
+        }
+        entries += part.len();
+        writer.write(&record_batch(&part)?).map_err(bug)?;
+    }
+}
+
+/// Writes a file as its entries come, synced; the directory is the caller's to sync.
+pub fn write(disk: &dyn Disk, path: &Path, next: Parts<'_>) -> Result<IndexFile> {
+    let (mut done, mut hash, mut bytes) = (Ok(0), Xxh3::new(), 0);
+    let filled = disk.write_with(path, &mut |to| {
+        let mut counted = Counted { to, hash: &mut hash, bytes: &mut bytes, failed: None };
+        done = encode_to(&mut counted, &mut *next);
+        counted.failed.map_or(Ok(()), Err)
+    });
+    filled.at("writing", path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(IndexFile { name, bytes, checksum: format!("{:032x}", hash.digest128()), entries: done? as u64 })
+}
+
+/// Hashes and counts what passes. Keeps the error that Arrow would wrap.
+struct Counted<'a> {
+    to: &'a mut dyn Write,
+    hash: &'a mut Xxh3,
+    bytes: &'a mut u64,
+    failed: Option<io::Error>,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(e) = self.to.write_all(bytes) {
+            let kind = e.kind();
+            self.failed = Some(e);
+            return Err(kind.into());
+        }
+        self.hash.update(bytes);
+        *self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn bug(e: arrow::error::ArrowError) -> Error {
     Error::Bug(format!("writing an index file: {e}"))
 }
 
-/// The entries of a file whose checksum was found right.
-pub fn decode(bytes: &[u8]) -> Result<Vec<(u128, Entry)>, String> {
-    let reader = FileReader::try_new(Cursor::new(bytes), None).map_err(|e| e.to_string())?;
-    if reader.schema() != schema() {
-        return Err("it has another layout; it was written by another version of millrace".into());
+/// The entries of a file, a few thousand at a time.
+pub struct Entries {
+    reader: FileReader<BufReader<File>>,
+    path: PathBuf,
+}
+
+impl Entries {
+    /// Opens a file of the folder `dir` after holding it against its checksum.
+    pub fn open(dir: &Path, file: &IndexFile) -> Result<Entries> {
+        let path = dir.join(&file.name);
+        let opened = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(damaged(&path, "is missing")),
+            other => other.at("opening", &path)?,
+        };
+        if checksum_of(&opened).at("reading", &path)? != file.checksum {
+            return Err(damaged(&path, "is damaged (its checksum does not match)"));
+        }
+        let unreadable = |e: &dyn std::fmt::Display| damaged(&path, &format!("cannot be read ({e})"));
+        (&opened).rewind().at("reading", &path)?;
+        let reader = FileReader::try_new(BufReader::with_capacity(1 << 18, opened), None)
+            .map_err(|e| unreadable(&e))?;
+        if reader.schema() != schema() {
+            return Err(unreadable(&"it has another layout; another version of millrace wrote it"));
+        }
+        Ok(Entries { reader, path })
     }
-    let mut entries = Vec::new();
-    for batch in reader {
-        read_batch(&batch.map_err(|e| e.to_string())?, &mut entries);
+
+    /// `None` at the end.
+    pub fn next_rows(&mut self) -> Result<Option<Vec<(u128, Entry)>>> {
+        let Some(batch) = self.reader.next() else { return Ok(None) };
+        let batch = batch.map_err(|e| damaged(&self.path, &format!("cannot be read ({e})")))?;
+        let mut entries = Vec::new();
+        read_batch(&batch, &mut entries);
+        Ok(Some(entries))
     }
-    Ok(entries)
+}
+
+fn damaged(path: &Path, how: &str) -> Error {
+    Error::Corrupt(format!("the key index file {} {how}; run `millrace repair`", path.display()))
+}
+
+fn checksum_of(mut file: &File) -> io::Result<String> {
+    let (mut hash, mut buffer) = (Xxh3::new(), vec![0; 1 << 18]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(format!("{:032x}", hash.digest128())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
 }
 
 fn read_batch(rows: &RecordBatch, entries: &mut Vec<(u128, Entry)>) {
@@ -129,13 +230,50 @@ fn read_batch(rows: &RecordBatch, entries: &mut Vec<(u128, Entry)>) {
 mod tests {
     use super::*;
 
+    fn all(dir: &Path, file: &IndexFile) -> Result<Vec<(u128, Entry)>> {
+        let mut entries = Entries::open(dir, file)?;
+        let mut all = Vec::new();
+        while let Some(rows) = entries.next_rows()? {
+            all.extend(rows);
+        }
+        Ok(all)
+    }
+
     #[test]
     fn entries_survive_and_damage_is_told() {
+        let dir = tempfile::tempdir().unwrap();
         let order = EventOrder { sequence: [i64::MIN, -3], hash: u128::MAX - 1 };
         let entry = Entry { order, content: u64::MAX, file: 7, first: 3, count: 0 };
-        let bytes = encode(&[(1, entry), (u128::MAX, Entry { count: 9, ..entry })]).unwrap();
-        assert_eq!(decode(&bytes).unwrap(), vec![(1, entry), (u128::MAX, Entry { count: 9, ..entry })]);
-        assert!(decode(&bytes[..bytes.len() - 9]).is_err());
-        assert!(decode(b"").is_err());
+        let entries = vec![(1, entry), (u128::MAX, Entry { count: 9, ..entry })];
+        let bytes = encode(&entries).unwrap();
+        let file = describe("x".into(), &bytes, 2);
+        let write = |bytes: &[u8]| std::fs::write(dir.path().join("x"), bytes).unwrap();
+        assert!(matches!(all(dir.path(), &file), Err(Error::Corrupt(_))));
+        write(&bytes);
+        assert_eq!(all(dir.path(), &file).unwrap(), entries);
+        for cut in 0..bytes.len() {
+            write(&bytes[..cut]);
+            assert!(matches!(all(dir.path(), &file), Err(Error::Corrupt(_))), "cut at {cut}");
+        }
+        write(b"not an index file");
+        assert!(matches!(
+            all(dir.path(), &describe("x".into(), b"not an index file", 0)),
+            Err(Error::Corrupt(_))
+        ));
+    }
+
+    #[test]
+    fn a_streamed_file_is_the_encoded_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let order = EventOrder { sequence: [1, 2], hash: 3 };
+        let entry = Entry { order, content: 4, file: 5, first: 6, count: 7 };
+        let entries: Vec<_> = (0..ROWS as u128 + 10).map(|owner| (owner, entry)).collect();
+        let mut parts = entries.chunks(ROWS).map(<[_]>::to_vec);
+        let path = dir.path().join("x");
+        let file = write(&crate::tables::LocalDisk, &path, &mut || parts.next().unwrap_or_default()).unwrap();
+        let bytes = encode(&entries).unwrap();
+        assert_eq!(file, describe("x".into(), &bytes, entries.len()));
+        assert!(std::fs::read(path).unwrap() == bytes);
+        assert!(all(dir.path(), &file).unwrap() == entries);
     }
 }

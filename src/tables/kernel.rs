@@ -36,6 +36,8 @@ impl std::fmt::Debug for Kernel {
 pub struct Opened {
     pub version: u64,
     pub files: Vec<(FileAction, RoaringTreemap)>,
+    /// Version of the log checkpoint that it was read through; 0 if there was none.
+    pub checkpoint: u64,
     pub snapshot: SnapshotRef,
 }
 
@@ -57,10 +59,16 @@ impl Kernel {
 
     /// The newest version and its live files, deletion vectors read.
     pub fn open(&self, dir: &Path) -> Result<Opened> {
-        let Logged { snapshot, actions } = self.log(dir, None)?;
+        self.open_at(dir, None)
+    }
+
+    /// The same of a certain version, if one is given.
+    pub fn open_at(&self, dir: &Path, version: Option<u64>) -> Result<Opened> {
+        let Logged { snapshot, actions } = self.log(dir, version)?;
         let deleted = |file: FileAction| self.deleted(dir, &file).map(|deleted| (file, deleted));
         let files = actions.into_iter().map(deleted).collect::<Result<_>>()?;
-        Ok(Opened { version: snapshot.version(), files, snapshot })
+        let checkpoint = snapshot.log_segment().checkpoint_version.unwrap_or(0);
+        Ok(Opened { version: snapshot.version(), files, checkpoint, snapshot })
     }
 
     /// What the log says at `version`, or at its end. Deletion vectors are not read.
@@ -115,14 +123,13 @@ impl Kernel {
         Ok(version.map_err(|e| unreadable(dir, &e))?.and_then(|v| u64::try_from(v).ok()))
     }
 
-    /// Writes a log checkpoint at the newest version and opens the table again through it. Returns what it
-    /// found, so that the caller can compare before it deletes anything older.
-    pub fn checkpoint(&self, dir: &Path) -> Result<Opened> {
-        let url = table_url(dir)?;
+    /// Writes a log checkpoint of a version and opens that version again through it. Returns what it found, so that
+    /// the caller can compare before it deletes anything older.
+    pub fn checkpoint(&self, dir: &Path, version: u64) -> Result<Opened> {
         let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
-        let snapshot = Snapshot::builder_for(url.as_str()).build(self.engine.as_ref()).map_err(fail)?;
+        let Logged { snapshot, .. } = self.log(dir, Some(version))?;
         snapshot.checkpoint(self.engine.as_ref(), None).map_err(fail)?;
-        self.open(dir)
+        self.open_at(dir, Some(version))
     }
 }
 

@@ -6,9 +6,11 @@ pub mod kernel;
 pub mod log;
 pub mod names;
 pub mod parquet;
+pub mod rewrite;
 mod store;
 pub mod table;
 
 pub use disk::{Disk, LocalDisk};
 pub use kernel::Kernel;
+pub use rewrite::{Ready, Source};
 pub use table::{Change, LiveFile, Table, TableDef};

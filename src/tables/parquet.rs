@@ -5,10 +5,11 @@ use std::path::Path;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, max, max_string, min, min_string};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value, json};
@@ -17,19 +18,39 @@ use crate::error::{Error, IoContext, Result};
 
 /// Text longer than this gets no minimum and maximum: they would bloat the log.
 const STATS_TEXT: usize = 64;
-/// Rows per batch when reading.
+/// Rows per batch when reading, and what their text may take: a column of a batch holds at most 2 GiB.
 const READ_ROWS: usize = 8192;
+const READ_BYTES: u64 = 64 << 20;
 
 pub fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(bug)?))
-        .set_created_by(concat!("millrace ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties)).map_err(bug)?;
-    writer.write(rows).map_err(bug)?;
-    writer.close().map_err(bug)?;
-    Ok(bytes)
+    let mut encoder = Encoder::new(&rows.schema())?;
+    encoder.write(rows)?;
+    encoder.finish()
+}
+
+/// One file in the making.
+pub struct Encoder {
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl Encoder {
+    pub fn new(schema: &SchemaRef) -> Result<Self> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(bug)?))
+            .set_created_by(concat!("millrace ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        Ok(Encoder {
+            writer: ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(bug)?,
+        })
+    }
+
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.writer.write(rows).map_err(bug)
+    }
+
+    pub fn finish(self) -> Result<Vec<u8>> {
+        self.writer.into_inner().map_err(bug)
+    }
 }
 
 fn bug(e: parquet::errors::ParquetError) -> Error {
@@ -99,10 +120,26 @@ impl LiveRows {
     pub fn open(path: &Path, deleted: RoaringTreemap) -> Result<Self> {
         let file = File::open(path).at("opening", path)?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|b| b.with_batch_size(READ_ROWS).build())
+            .and_then(|b| {
+                let rows = rows_at_once(b.metadata());
+                b.with_batch_size(rows).build()
+            })
             .map_err(|e| damaged(path, &e))?;
         Ok(LiveRows { reader, deleted, at: 0, path: path.to_path_buf() })
     }
+}
+
+/// By the row group with the longest rows. A dictionary may have folded a long text that every row repeats, so the
+/// size before encoding counts.
+fn rows_at_once(metadata: &ParquetMetaData) -> usize {
+    let longest = metadata.row_groups().iter().map(|group| {
+        let text =
+            |c: &ColumnChunkMetaData| c.unencoded_byte_array_data_bytes().unwrap_or(c.uncompressed_size());
+        let bytes: u64 = group.columns().iter().map(|c| text(c).max(0) as u64).sum();
+        bytes / (group.num_rows().max(1) as u64)
+    });
+    let rows = READ_BYTES / longest.max().unwrap_or(0).max(1);
+    usize::try_from(rows).unwrap_or(READ_ROWS).clamp(1, READ_ROWS)
 }
 
 impl Iterator for LiveRows {

@@ -14,6 +14,7 @@ use super::kernel::Opened;
 use super::log::{self, DvDescriptor, FileAction};
 use super::names;
 use super::parquet::{self, LiveRows};
+use super::rewrite::Ready;
 use crate::batch::{Deletion, FileId};
 use crate::error::{Error, IoContext, Result};
 
@@ -74,7 +75,7 @@ impl Table {
             let rows = num_records(&action.stats).ok_or_else(|| foreign(&def.name, &action.path))?;
             files.insert(id, LiveFile { action: action.clone(), rows, deleted: deleted.clone() });
         }
-        Ok(Table { def, version: opened.version, files, checkpoint: 0 })
+        Ok(Table { def, version: opened.version, files, checkpoint: opened.checkpoint })
     }
 
     pub fn path(&self, file: FileId) -> PathBuf {
@@ -107,7 +108,52 @@ impl Table {
         if let Some(rows) = append.filter(|rows| rows.num_rows() > 0) {
             change.add = Some((batch, self.write_rows(disk, batch, rows, now_ms)?));
         }
-        self.delete_rows(disk, batch, delete, &mut change)?;
+        let mut grown = Vec::new();
+        for (file, deleted) in self.grown(delete)? {
+            let live = &self.files[&file];
+            if deleted.len() == live.rows {
+                change.remove.push(file);
+            } else {
+                grown.push((file, live.action.clone(), live.rows, deleted));
+            }
+        }
+        change.update = self.write_vectors(disk, batch, grown)?;
+        Ok(change)
+    }
+
+    /// Gives rewritten rows a name in the table, `dead` rows marked as deleted, in place of `replaced` files.
+    pub fn stage_ready(
+        &self,
+        disk: &dyn Disk,
+        batch: FileId,
+        ready: &Ready,
+        dead: &[Deletion],
+        replaced: &[FileId],
+        now_ms: i64,
+    ) -> Result<Change> {
+        let mut deleted = RoaringTreemap::new();
+        for d in dead {
+            deleted.insert_range(u64::from(d.first)..u64::from(d.first) + u64::from(d.count));
+        }
+        let mut change = Change { remove: replaced.to_vec(), ..Change::default() };
+        if deleted.len() == ready.rows {
+            disk.remove(&ready.temp).at("removing", &ready.temp)?;
+            return Ok(change);
+        }
+        let path = self.path(batch);
+        disk.replace(&ready.temp, &path).at("renaming", &path)?;
+        let action = FileAction {
+            path: names::data_file(batch),
+            size: i64::try_from(ready.size).unwrap_or(i64::MAX),
+            modification_time: now_ms,
+            stats: ready.stats.clone(),
+            dv: None,
+        };
+        change.add = if deleted.is_empty() {
+            Some((batch, LiveFile { action, rows: ready.rows, deleted }))
+        } else {
+            self.write_vectors(disk, batch, vec![(batch, action, ready.rows, deleted)])?.pop()
+        };
         Ok(change)
     }
 
@@ -133,43 +179,34 @@ impl Table {
     }
 
     /// All vectors of a batch go into one file: a batch makes at most one more file a table.
-    fn delete_rows(
+    fn write_vectors(
         &self,
         disk: &dyn Disk,
         batch: FileId,
-        delete: &[Deletion],
-        change: &mut Change,
-    ) -> Result<()> {
-        let mut bytes = Vec::new();
+        grown: Vec<(FileId, FileAction, u64, RoaringTreemap)>,
+    ) -> Result<Vec<(FileId, LiveFile)>> {
+        let (mut bytes, mut files) = (Vec::new(), Vec::new());
         let mut writer = StreamingDeletionVectorWriter::new(&mut bytes);
-        for (file, deleted) in self.grown(delete)? {
-            let live = &self.files[&file];
-            if deleted.len() == live.rows {
-                change.remove.push(file);
-                continue;
-            }
+        for (file, action, rows, deleted) in grown {
             let mut vector = KernelDeletionVector::new();
             vector.add_deleted_row_indexes(deleted.iter());
             let placed = writer.write_deletion_vector(vector).map_err(dv_bug)?;
-            let action = FileAction {
-                stats: parquet::loosen(&live.action.stats),
-                dv: Some(DvDescriptor {
-                    storage_type: "u".into(),
-                    path_or_inline_dv: names::dv_path(batch),
-                    offset: Some(placed.offset),
-                    size_in_bytes: placed.size_in_bytes,
-                    cardinality: placed.cardinality,
-                }),
-                ..live.action.clone()
+            let dv = DvDescriptor {
+                storage_type: "u".into(),
+                path_or_inline_dv: names::dv_path(batch),
+                offset: Some(placed.offset),
+                size_in_bytes: placed.size_in_bytes,
+                cardinality: placed.cardinality,
             };
-            change.update.push((file, LiveFile { action, rows: live.rows, deleted }));
+            let action = FileAction { stats: parquet::loosen(&action.stats), dv: Some(dv), ..action };
+            files.push((file, LiveFile { action, rows, deleted }));
         }
         writer.finalize().map_err(dv_bug)?;
-        if !change.update.is_empty() {
+        if !files.is_empty() {
             let path = self.def.dir.join(names::dv_file(batch));
             disk.write(&path, &bytes).at("writing", &path)?;
         }
-        Ok(())
+        Ok(files)
     }
 
     /// The deleted rows of every touched file once `delete` is applied. Refuses rows that are gone already or
@@ -223,11 +260,27 @@ impl Table {
 
     /// The memory and the log name the same files with the same deletion vectors.
     pub fn agrees_with(&self, opened: &Opened) -> bool {
-        let theirs: BTreeMap<&str, (&Option<DvDescriptor>, u64)> =
-            opened.files.iter().map(|(a, d)| (a.path.as_str(), (&a.dv, d.len()))).collect();
-        let ours: BTreeMap<&str, (&Option<DvDescriptor>, u64)> =
-            self.files.values().map(|f| (f.action.path.as_str(), (&f.action.dv, f.deleted.len()))).collect();
-        self.version == opened.version && ours == theirs
+        self.view().agrees_with(opened)
+    }
+
+    /// What a reader of this version has to find.
+    pub fn view(&self) -> View {
+        let file = |f: &LiveFile| (f.action.path.clone(), (f.action.dv.clone(), f.deleted.len()));
+        View { version: self.version, files: self.files.values().map(file).collect() }
+    }
+}
+
+/// The files of one version: path, deletion vector, deleted rows.
+#[derive(Debug)]
+pub struct View {
+    pub version: u64,
+    files: BTreeMap<String, (Option<DvDescriptor>, u64)>,
+}
+
+impl View {
+    pub fn agrees_with(&self, opened: &Opened) -> bool {
+        let file = |(a, d): &(FileAction, RoaringTreemap)| (a.path.clone(), (a.dv.clone(), d.len()));
+        self.version == opened.version && self.files == opened.files.iter().map(file).collect()
     }
 }
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -90,8 +91,10 @@ def with_duckdb(connection, path, columns):
     return digest([[text(v) for v in row] for row in rows])
 
 
-def compare(root, connection, stage):
-    for table in TABLES:
+def differences(root, connection, tables, stage=None):
+    """What another reader reads otherwise than `query`; says what is the same if there is a stage to name."""
+    differing = []
+    for table in tables:
         path = root / "tables" / table
         fields = json.loads(DeltaTable(str(path)).schema().to_json())["fields"]
         columns = [f["name"] for f in fields]
@@ -104,8 +107,45 @@ def compare(root, connection, stage):
         }
         for reader, theirs in found.items():
             if theirs != ours:
-                raise SystemExit(f"{stage}: {table}: {reader} reads {theirs}, millrace query {ours}")
-        print(f"{stage}: {table}: {ours[0]} rows, {ours[1]}: the same for polars, deltalake, duckdb and query")
+                differing.append(f"{table}: {reader} reads {theirs}, millrace query {ours}")
+        if stage and not differing:
+            print(f"{stage}: {table}: {ours[0]} rows, {ours[1]}: the same for polars, deltalake, duckdb and query")
+    return differing
+
+
+def compare(root, connection, stage):
+    differing = differences(root, connection, TABLES, stage)
+    if differing:
+        raise SystemExit("\n".join(f"{stage}: {line}" for line in differing))
+
+
+def would_notice(root, connection):
+    """One wrong value in the mirror, then one lost deletion in Delta: every reader has to differ."""
+    with tempfile.TemporaryDirectory() as temp:
+        copy = pathlib.Path(temp) / "value"
+        shutil.copytree(root, copy)
+        mirror = sqlite3.connect(copy / "database" / "orders.db")
+        mirror.execute("update item set price = price + 0.0001 where id = (select min(id) from item)")
+        mirror.commit()
+        mirror.close()
+        noticed(differences(copy, connection, ["item"]), "a wrong price")
+
+        copy = pathlib.Path(temp) / "deletion"
+        shutil.copytree(root, copy)
+        for checkpoint in copy.glob("tables/order_item/_delta_log/*checkpoint*"):
+            checkpoint.unlink()
+        for commit in sorted(copy.glob("tables/order_item/_delta_log/*.json")):
+            actions = [json.loads(line) for line in commit.read_text().splitlines()]
+            for action in actions:
+                action.get("add", {}).pop("deletionVector", None)
+            commit.write_text("".join(json.dumps(action) + "\n" for action in actions))
+        noticed(differences(copy, connection, ["order_item"]), "a lost deletion")
+
+
+def noticed(differing, what):
+    if len(differing) != 3:
+        raise SystemExit(f"{what} was noticed by {len(differing)} of 3 readers: {differing}")
+    print(f"{what}: noticed with polars, deltalake and duckdb")
 
 
 def main():
@@ -126,6 +166,7 @@ def main():
         log = (root / "tables" / "order_item" / "_delta_log").glob("*.json")
         if not any('"deletionVector"' in commit.read_text() for commit in log):
             raise SystemExit("no deletion vector was written: the check above proves nothing about updates")
+        would_notice(root, connection)
         run(root, "verify")
 
 

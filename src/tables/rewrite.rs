@@ -1,0 +1,91 @@
+//! Rows on their way from old files to a new one, beside the batches: what is read, and what waits to be taken up.
+
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use roaring::RoaringTreemap;
+
+use super::disk::Disk;
+use super::parquet::{self, Encoder, LiveRows};
+use super::{Table, names};
+use crate::batch::FileId;
+use crate::error::{Error, IoContext, Result};
+
+/// A data file as it was at one moment: it can be read while batches go on.
+#[derive(Debug)]
+pub struct Source {
+    pub file: FileId,
+    path: PathBuf,
+    size: u64,
+    rows: u64,
+    deleted: RoaringTreemap,
+}
+
+impl Table {
+    pub fn source(&self, file: FileId) -> Option<Source> {
+        let live = self.files.get(&file)?;
+        let size = live.action.size.max(0) as u64;
+        let path = self.def.dir.join(names::data_file(file));
+        Some(Source { file, path, size, rows: live.rows, deleted: live.deleted.clone() })
+    }
+}
+
+impl Source {
+    pub fn bytes(&self) -> u64 {
+        self.size
+    }
+
+    pub fn alive(&self) -> u64 {
+        self.rows - self.deleted.len()
+    }
+
+    pub fn read(&self) -> Result<LiveRows> {
+        LiveRows::open(&self.path, self.deleted.clone())
+    }
+}
+
+/// A data file that is written and synced, but lies outside the table and has no batch's name yet.
+#[derive(Debug)]
+pub struct Ready {
+    pub temp: PathBuf,
+    pub size: u64,
+    pub rows: u64,
+    pub stats: String,
+}
+
+impl Ready {
+    /// `stats` are the columns with statistics.
+    pub fn writer(schema: &SchemaRef, stats: &[usize]) -> Result<ReadyWriter> {
+        let keys = schema.project(stats).map_err(bug)?.into();
+        Ok(ReadyWriter { encoder: Encoder::new(schema)?, stats: stats.to_vec(), keys, kept: Vec::new() })
+    }
+}
+
+pub struct ReadyWriter {
+    encoder: Encoder,
+    stats: Vec<usize>,
+    keys: SchemaRef,
+    kept: Vec<RecordBatch>,
+}
+
+impl ReadyWriter {
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.kept.push(rows.project(&self.stats).map_err(bug)?);
+        self.encoder.write(rows)
+    }
+
+    pub fn finish(self, disk: &dyn Disk, temp: PathBuf) -> Result<Ready> {
+        let keys = concat_batches(&self.keys, &self.kept).map_err(bug)?;
+        let columns: Vec<usize> = (0..self.stats.len()).collect();
+        let bytes = self.encoder.finish()?;
+        disk.write(&temp, &bytes).at("writing", &temp)?;
+        let stats = parquet::stats(&keys, &columns);
+        Ok(Ready { temp, size: bytes.len() as u64, rows: keys.num_rows() as u64, stats })
+    }
+}
+
+fn bug(e: arrow::error::ArrowError) -> Error {
+    Error::Bug(format!("rewriting rows: {e}"))
+}

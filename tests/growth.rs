@@ -1,0 +1,259 @@
+//! Growth is bounded: whatever number of batches went by, a table has few files, a short log and a short list of
+//! index files, and opens quickly.
+//!
+//! `MILLRACE_GROWTH` sets the number of batches (120 if not set).
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+
+use millrace::batch::{Fingerprint, Input, Resume};
+use millrace::clock::Clock;
+use millrace::maintain::{self, Cancel, clean, compact};
+use millrace::pipeline::{self, model::Pipeline};
+use millrace::run::intake::Worker;
+use millrace::run::{Places, Session};
+use millrace::simulate::{Options, Shop};
+use millrace::tables::{Disk, LocalDisk, names};
+use millrace::verify;
+use support::{contents, oracle};
+
+/// A minute goes by with every batch.
+const MINUTE: i64 = 60_000_000;
+/// Events of a batch.
+const EVENTS: usize = 6;
+
+#[derive(Debug)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The local disk without waiting for it: no power is cut here.
+#[derive(Debug)]
+struct Hasty;
+
+impl Disk for Hasty {
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        fs::write(path, bytes)
+    }
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn sync_file(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn publish(&self, temp: &Path, target: &Path) -> io::Result<()> {
+        LocalDisk.publish(temp, target)
+    }
+    fn replace(&self, temp: &Path, target: &Path) -> io::Result<()> {
+        LocalDisk.replace(temp, target)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        LocalDisk.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        LocalDisk.create_dir(path)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        LocalDisk.read(path)
+    }
+}
+
+fn policy() -> maintain::Policy {
+    maintain::Policy {
+        compact: compact::Policy { fan_in: 4, ..compact::Policy::default() },
+        // Ten batches' worth of time.
+        retention: clean::Retention { checkpoint_every: 5, keep_commits: 5, keep_ms: 10 * MINUTE / 1000 },
+    }
+}
+
+struct Place {
+    folder: tempfile::TempDir,
+    pipeline: Arc<Pipeline>,
+    clock: Arc<TestClock>,
+    files: u64,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place {
+            folder: tempfile::tempdir().unwrap(),
+            pipeline: Arc::new(pipeline::parse(pipeline::DEFAULT, "orders.toml").unwrap()),
+            clock: Arc::new(TestClock(AtomicI64::new(1_700_000_000_000_000))),
+            files: 0,
+        }
+    }
+
+    fn tables(&self) -> PathBuf {
+        self.folder.path().join("tables")
+    }
+
+    fn open(&self) -> Session {
+        let places = Places {
+            tables: self.tables(),
+            checkpoint: self.folder.path().join("checkpoint"),
+            database: None,
+        };
+        Session::open(&places, self.pipeline.clone(), Arc::new(Hasty), self.clock.clone(), policy()).unwrap()
+    }
+
+    fn batch(&mut self, session: &mut Session, events: &[Vec<u8>]) {
+        self.clock.0.fetch_add(MINUTE, Ordering::SeqCst);
+        self.files += 1;
+        let path = self.folder.path().join(format!("{}.ndjson", self.files));
+        fs::write(&path, events.join(&b'\n')).unwrap();
+        let file = File::open(&path).unwrap();
+        let stat = file.metadata().unwrap();
+        let fingerprint = Fingerprint {
+            size: stat.len(),
+            mtime_ns: stat.mtime() * 1_000_000_000 + stat.mtime_nsec(),
+            ctime_ns: stat.ctime() * 1_000_000_000 + stat.ctime_nsec(),
+            inode: stat.ino(),
+        };
+        let name = format!("{}.ndjson", self.files).into();
+        let input = Input { name, path, file, fingerprint, resume: Resume::default(), changed: false };
+        let flattener = session.flattener.clone();
+        let (intake, _) = Worker::new(&self.pipeline, &flattener, 1).files(vec![input], 1 << 20).unwrap();
+        assert!(intake.unread.is_empty(), "{:?}", intake.unread);
+        session.run_batch(intake).unwrap();
+    }
+
+    /// What lies in every table's folders, by kind.
+    fn sizes(&self, session: &Session) -> BTreeMap<String, Size> {
+        let of = |state: &millrace::root::State| {
+            let dir = &state.table.def.dir;
+            let size = Size {
+                live: state.table.files.len(),
+                files: entries(dir),
+                log: entries(&names::log_dir(dir)),
+                index: entries(&names::index_dir(dir)),
+            };
+            (state.table.def.name.clone(), size)
+        };
+        session.root.states.iter().map(of).collect()
+    }
+
+    fn assert_small(&self, session: &Session, batches: usize) {
+        for (table, size) in self.sizes(session) {
+            // Live: a tier is late with 16 files, and there are two tiers at most. Removed ones stay for about ten
+            // batches and until the log is cut: with one data file and one vector a commit, fewer than 45 commits.
+            // Index: a level is late with 32 files.
+            let bound = Size { live: 24, files: 24 + 2 * 45, log: 60, index: 40 };
+            assert!(size.within(&bound), "after {batches} batches {table} has {size:?}, over {bound:?}");
+        }
+        let temporary = entries(&session.root.paths.temp);
+        assert!(temporary <= 12, "{temporary} temporary files");
+    }
+
+    /// Everything agrees, nothing is lost, and what is left on disk is what is named.
+    fn assert_right(&self, events: &[Vec<u8>]) {
+        let begin = Instant::now();
+        let session = self.open();
+        let opened = begin.elapsed();
+        assert!(opened.as_secs() < 3, "opening took {opened:?}");
+        assert_eq!(verify::tables_only(&session.root).unwrap().differences, Vec::<String>::new());
+        assert!(contents::tables(&session.root) == oracle::tables(events).tables);
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    live: usize,
+    files: usize,
+    log: usize,
+    index: usize,
+}
+
+impl Size {
+    fn within(&self, o: &Size) -> bool {
+        self.live <= o.live && self.files <= o.files && self.log <= o.log && self.index <= o.index
+    }
+}
+
+fn entries(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+/// A shop whose few orders are told again and again, so that rows are replaced all the time.
+fn events(batches: usize) -> Vec<Vec<u8>> {
+    let options = Options { customers: 40, items: 30, sellers: 5, disorder: 60, ..Options::default() };
+    let shop = Shop::new(7, options);
+    shop.take(batches * EVENTS).map(|e| e.text).collect()
+}
+
+fn number(name: &str, or: usize) -> usize {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(or)
+}
+
+#[test]
+fn files_stay_few_however_many_batches_went_by() {
+    let batches = number("MILLRACE_GROWTH", 120);
+    let events = events(batches);
+    let mut place = Place::new();
+    let mut session = place.open();
+    for (at, events) in events.chunks(EVENTS).enumerate() {
+        place.batch(&mut session, events);
+        session.maintain().unwrap();
+        place.assert_small(&session, at + 1);
+        // A restart in between must not forget what is due.
+        if at % 50 == 49 {
+            drop(session);
+            session = place.open();
+        }
+    }
+    session.finish().unwrap();
+    drop(session);
+    place.assert_right(&events);
+}
+
+#[test]
+fn files_stay_few_when_every_run_takes_one_batch() {
+    let batches = number("MILLRACE_GROWTH", 120) / 3;
+    let events = events(batches);
+    let mut place = Place::new();
+    for (at, events) in events.chunks(EVENTS).enumerate() {
+        let mut session = place.open();
+        place.batch(&mut session, events);
+        session.maintain().unwrap();
+        session.finish().unwrap();
+        place.assert_small(&session, at + 1);
+    }
+    place.assert_right(&events);
+}
+
+/// Batches commit while files are rewritten: what they replaced must be gone from the new file too.
+#[test]
+fn rows_replaced_while_they_are_rewritten_stay_replaced() {
+    let events = events(30);
+    let mut place = Place::new();
+    let mut session = place.open();
+    let mut batches = events.chunks(EVENTS);
+    let mut dead = 0;
+    while batches.len() > 0 {
+        batches.by_ref().take(5).for_each(|events| place.batch(&mut session, events));
+        let jobs = compact::due(&session.root, &policy().compact);
+        assert!(!jobs.is_empty());
+        let rewritten: Vec<_> = jobs.into_iter().map(|job| job.go(&Cancel::default()).unwrap()).collect();
+        batches.by_ref().take(3).for_each(|events| place.batch(&mut session, events));
+        let id = u32::try_from(session.root.next_batch).unwrap();
+        compact::take_up(&mut session.root, rewritten).unwrap();
+        let tables = session.root.states.iter().map(|s| &s.table);
+        dead += tables.filter_map(|t| t.files.get(&id)).map(|f| f.deleted.len()).sum::<u64>();
+    }
+    assert!(dead > 0, "nothing was replaced meanwhile: this test tests nothing");
+    drop(session);
+    place.assert_right(&events);
+}

@@ -1,0 +1,181 @@
+//! Live: what happens to a folder while `run` watches it is soon in the tables, whatever happens around it.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use support::place::{Place, order, until};
+
+fn line(item: &str, status: &str) -> (String, String) {
+    (item.into(), status.into())
+}
+
+#[test]
+fn a_file_renamed_in_is_soon_a_row_and_a_newer_one_changes_it() {
+    let place = Place::new();
+    let mut run = place.watching();
+
+    place.rename_in("1.json", order("O1", "10:00:00", "PAID", &["A", "B"]));
+    let paid = [line("A", "PAID"), line("B", "PAID")];
+    until("two lines", 2, || (place.lines("O1") == paid).then_some(()));
+
+    place.rename_in("2.json", order("O1", "11:00:00", "SENT", &["A", "B"]));
+    let sent = [line("A", "SENT"), line("B", "SENT")];
+    until("both sent", 2, || (place.lines("O1") == sent).then_some(()));
+
+    place.rename_in("3.json", order("O1", "12:00:00", "SENT", &["B"]));
+    until("one line is gone", 2, || (place.lines("O1") == [line("B", "SENT")]).then_some(()));
+
+    // Late: it was true before, and is not now.
+    place.rename_in("0.json", order("O1", "09:00:00", "CREATED", &["C"]));
+    until("the late event is taken", 2, || run.out().contains("batch 4").then_some(()));
+    assert_eq!(place.lines("O1"), [line("B", "SENT")]);
+    run.stop();
+    place.expect(&["verify"], 0);
+}
+
+#[test]
+fn a_file_that_is_written_slowly_is_taken_when_it_is_complete() {
+    use std::io::Write;
+    let place = Place::new();
+    let mut run = place.watching();
+    let event = order("O1", "10:00:00", "PAID", &["A"]);
+    let mut file = fs::File::create(place.input("slow.json")).unwrap();
+    for part in event.as_bytes().chunks(event.len() / 8) {
+        file.write_all(part).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    drop(file);
+    until("the line", 3, || (place.lines("O1") == [line("A", "PAID")]).then_some(()));
+    assert_eq!(place.quarantine(), []);
+    run.stop();
+}
+
+#[test]
+fn a_bad_file_is_told_at_once_with_its_reason_and_the_stream_goes_on() {
+    let place = Place::new();
+    let mut run = place.watching();
+    place.rename_in("bad.json", "{\"txt_detl_idt_pedi_pgto\": ");
+    until("it is told", 3, || {
+        let out = run.out();
+        (out.contains("1 quarantined") && out.contains("bad.json:1: ends in the middle")).then_some(())
+    });
+    place.rename_in("good.json", order("O1", "10:00:00", "PAID", &["A"]));
+    until("the good one", 2, || (place.lines("O1").len() == 1).then_some(()));
+    // Mended: nothing is left of it in quarantine.
+    place.rename_in("bad.json", order("O2", "10:00:00", "PAID", &["A"]));
+    until("the mended one", 2, || (place.lines("O2").len() == 1).then_some(()));
+    assert_eq!(place.quarantine(), []);
+    run.stop();
+}
+
+#[test]
+fn a_deleted_mirror_is_made_again_while_nothing_arrives() {
+    let place = Place::new();
+    place.put("1.json", order("O1", "10:00:00", "PAID", &["A"]));
+    let mut run = place.watching();
+    for turn in 0..2 {
+        fs::remove_dir_all(place.path("database")).unwrap();
+        until(&format!("the mirror is back, {turn}"), 5, || (place.lines("O1").len() == 1).then_some(()));
+    }
+    assert!(run.err().contains("made again from the tables"), "{}", run.err());
+    run.stop();
+    place.expect(&["verify"], 0);
+}
+
+#[test]
+fn a_deleted_mirror_is_level_after_the_next_batch() {
+    let place = Place::new();
+    place.put("1.json", order("O1", "10:00:00", "PAID", &["A"]));
+    let mut run = place.watching();
+    fs::remove_dir_all(place.path("database")).unwrap();
+    place.rename_in("2.json", order("O2", "10:00:00", "PAID", &["A"]));
+    until("both orders", 5, || (place.lines("O1").len() == 1 && place.lines("O2").len() == 1).then_some(()));
+    run.stop();
+    place.expect(&["verify"], 0);
+}
+
+#[test]
+fn a_mirror_that_cannot_be_made_stops_nothing_and_comes_back() {
+    let place = Place::new();
+    let mut run = place.watching();
+    fs::remove_dir_all(place.path("database")).unwrap();
+    fs::write(place.path("database"), "in the way").unwrap();
+    place.rename_in("1.json", order("O1", "10:00:00", "PAID", &["A"]));
+    until("the batch is in the tables", 5, || run.out().contains("batch 1").then_some(()));
+    place.rename_in("2.json", order("O2", "10:00:00", "PAID", &["A"]));
+    until("the next too", 5, || run.out().contains("batch 2").then_some(()));
+    assert!(run.err().contains("the mirror is behind"), "{}", run.err());
+    fs::remove_file(place.path("database")).unwrap();
+    until("both orders", 20, || (place.lines("O1").len() == 1 && place.lines("O2").len() == 1).then_some(()));
+    run.stop();
+    place.expect(&["verify"], 0);
+}
+
+#[test]
+fn a_mirror_locked_by_another_program_stops_nothing_and_catches_up() {
+    let place = Place::new();
+    place.put("1.json", order("O1", "10:00:00", "PAID", &["A"]));
+    let mut run = place.watching();
+    let other = rusqlite::Connection::open(place.path("database/orders.db")).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    place.rename_in("2.json", order("O2", "10:00:00", "PAID", &["A"]));
+    until("it says who is in the way", 15, || {
+        let err = run.err();
+        (err.contains("the mirror is behind") && err.contains("locked by another program")).then_some(())
+    });
+    assert!(place.expect(&["status"], 0).out.contains("behind, at batch 1"));
+    other.execute_batch("rollback").unwrap();
+    until("it catches up", 15, || (place.lines("O2").len() == 1).then_some(()));
+    run.stop();
+    place.expect(&["verify"], 0);
+}
+
+#[test]
+fn five_hundred_files_in_a_hundred_new_folders_all_arrive() {
+    let place = Place::new();
+    let mut run = place.watching();
+    // Made elsewhere and moved in: nobody tells of what is inside. And made in place: the watcher comes late.
+    for folder in 0..100 {
+        let home = if folder % 2 == 0 { place.path("draft") } else { place.input(&format!("d{folder}/e")) };
+        fs::create_dir_all(&home).unwrap();
+        for file in 0..5 {
+            let event = order(&format!("O{folder}-{file}"), "10:00:00", "PAID", &["A"]);
+            fs::write(home.join(format!("{file}.json")), event).unwrap();
+        }
+        if folder % 2 == 0 {
+            fs::rename(home, place.input(&format!("d{folder}"))).unwrap();
+        }
+    }
+    let count = || place.rows("select count(*) as n from order_item").first().map(|r| r["n"].clone());
+    until("five hundred lines", 15, || (count() == Some(500.into())).then_some(()));
+    run.stop();
+    place.expect(&["verify"], 0);
+}
+
+#[test]
+fn a_file_that_may_be_read_later_arrives_later() {
+    let place = Place::new();
+    let mut run = place.watching();
+    std::os::unix::fs::symlink("target", place.input("link.json")).unwrap();
+    until("it is told", 5, || run.out().contains("link.json: symlink to nothing").then_some(()));
+    place.put("target", order("O1", "10:00:00", "PAID", &["A"]));
+    until("the line", 10, || (place.lines("O1").len() == 1).then_some(()));
+    assert_eq!(run.out().matches("link.json").count(), 1, "told once\n{}", run.out());
+    run.stop();
+}
+
+#[test]
+fn the_source_folder_may_go_and_come_back() {
+    let place = Place::new();
+    let mut run = place.watching();
+    fs::remove_dir(place.path("input_events")).unwrap();
+    until("it is told", 10, || run.out().contains("not read").then_some(()));
+    assert!(run.is_running());
+    place.put("1.json", order("O1", "10:00:00", "PAID", &["A"]));
+    until("the line", 10, || (place.lines("O1").len() == 1).then_some(()));
+    run.stop();
+}
