@@ -15,6 +15,7 @@ use crate::merge::{self, KeyIndex};
 use crate::mirror;
 use crate::pipeline::model::Pipeline;
 use crate::report::lines::count;
+use crate::run::level::system_tables;
 use crate::text::shown;
 
 /// Validate the pipeline file; show the rows that files would give, per table, without writing anything.
@@ -33,6 +34,7 @@ pub struct CheckArgs {
 
 pub fn exec(global: &Global, args: CheckArgs) -> Result<u8> {
     let pipeline = load_pipeline(global)?;
+    mirror::Ddl::of(&pipeline, &system_tables()).check_views()?;
     let out = Output::new(global.json);
     if args.files.is_empty() {
         describe(&pipeline, &out);

@@ -12,7 +12,7 @@ use crate::error::Error;
 /// Log lines go to stderr; `MILLRACE_LOG` filters them (default: warnings).
 pub fn tracing(json: bool) {
     let filter =
-        EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,delta_kernel=error"));
+        EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,delta_kernel=off"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Colours are for eyes: a file gets none.
     let log = log.with_ansi(std::io::stderr().is_terminal());

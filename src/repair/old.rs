@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::batch::{FileId, FileRange};
 use crate::commit::Paths;
-use crate::commit::record::Record;
+use crate::commit::record::{Record, TableCommit};
 use crate::error::{Error, IoContext, Result};
 use crate::merge::KeyIndex;
 use crate::pipeline::model::Pipeline;
@@ -78,19 +78,30 @@ impl Old {
     /// The ledger, or why it cannot be read. A ledger with a hole is none: what it lacks would count as never
     /// taken, and be lost where it is gone.
     pub fn ledger(&self) -> Result<Vec<(u64, FileRange)>, String> {
-        let table = self.table(self.defs.len() - 1).map_err(|e| e.to_string())?;
-        if let Some(problem) = table.problems.first() {
-            return Err(problem.clone());
+        let def = self.defs.last().ok_or("it is not known")?;
+        let mut problems = Vec::new();
+        let log = Log::replay(self, def, &mut problems);
+        // The record says which batches were decided: with it, files tell what a damaged log does not.
+        if !log.replayed || (!problems.is_empty() && (log.at_end || self.record.is_none())) {
+            return Err(problems.join("; "));
         }
-        let mut all = system::read_files(&table.rows).ok_or("it is not a ledger")?;
-        let alive: HashSet<u32> = table.alive.into_iter().chain(table.alive_foreign).collect();
-        let mut row = 0;
-        all.retain(|_| {
-            row += 1;
-            alive.contains(&(row - 1))
-        });
-        all.sort_by_key(|(batch, _)| *batch);
-        Ok(all)
+        let mut paths: BTreeMap<PathBuf, RoaringTreemap> = log.files;
+        if !log.at_end {
+            // Its rows only ever grow in number: every file of a decided batch counts, compacted ones twice.
+            let decided = self.record.as_ref().map_or(0, |r| r.batch);
+            let files = own_files(def).map_err(|e| e.to_string())?;
+            let is_decided = |p: &PathBuf| own_id(p, &def.dir).is_some_and(|id| u64::from(id) <= decided);
+            files.into_iter().filter(is_decided).for_each(|path| _ = paths.entry(path).or_default());
+        }
+        let mut all: BTreeMap<(u64, Arc<str>, u64), FileRange> = BTreeMap::new();
+        for (path, deleted) in &paths {
+            for rows in read_file(path, def, deleted).map_err(|e| e.to_string())? {
+                let ranges = system::read_files(&rows).ok_or("it is not a ledger")?;
+                let keyed = ranges.into_iter().map(|(b, r)| ((b, r.name.clone(), r.start.offset), r));
+                all.extend(keyed);
+            }
+        }
+        Ok(all.into_iter().map(|((batch, _, _), range)| (batch, range)).collect())
     }
 
     /// The table at `at`, in the order of the root's tables.
@@ -98,7 +109,7 @@ impl Old {
         let def = &self.defs[at];
         let mut problems = Vec::new();
         let index = self.index(def, at);
-        let log = Log::replay(&self.kernel, def, self.record.as_ref(), &mut problems);
+        let log = Log::replay(self, def, &mut problems);
         let mut paths: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for path in log.files.keys() {
             paths.insert(path.clone(), true);
@@ -114,7 +125,7 @@ impl Old {
         }
         let (mut batches, mut files, mut total) = (Vec::new(), HashMap::new(), 0u32);
         for (path, alive) in &paths {
-            match read_file(path, def) {
+            match read_file(path, def, &RoaringTreemap::new()) {
                 Ok(rows) => {
                     let count = rows.iter().map(|r| r.num_rows() as u32).sum();
                     files.insert(path.clone(), (total, count));
@@ -147,6 +158,19 @@ impl Old {
         load_index(def, files).ok()
     }
 
+    /// The decided commit of a table, if it is not in the log, or torn there.
+    fn unpublished(&self, def: &TableDef) -> Option<&TableCommit> {
+        let commit = self.record.as_ref()?.commits.iter().find(|c| c.table == def.name)?;
+        let path = names::log_dir(&def.dir).join(names::commit_file(commit.version));
+        match self.disk.read(&path) {
+            Ok(found) if found.len() < commit.bytes.len() => {
+                Some(commit).filter(|c| c.bytes.as_bytes().starts_with(&found))
+            }
+            Ok(_) => None,
+            Err(_) => Some(commit),
+        }
+    }
+
     /// Our data files that commits without our `txn` removed.
     fn taken(&self, def: &TableDef) -> Result<HashSet<FileId>> {
         let mut taken = HashSet::new();
@@ -176,14 +200,21 @@ struct Log {
 }
 
 impl Log {
-    /// The newest version that can be replayed. A deletion vector that cannot be read deletes nothing here: of
-    /// several rows with one key the newest will be taken.
-    fn replay(kernel: &Kernel, def: &TableDef, record: Option<&Record>, problems: &mut Vec<String>) -> Log {
+    /// The newest version that can be replayed, with the decided commit on top of it where that is missing or torn.
+    fn replay(old: &Old, def: &TableDef, problems: &mut Vec<String>) -> Log {
         let mut log = Log::default();
+        if let Some(decided) = old.unpublished(def)
+            && let Ok(logged) = old.kernel.log(&def.dir, Some(decided.base))
+        {
+            log.take(old, def, &logged.actions, problems);
+            log.carry_out(old, def, &decided.bytes, problems);
+            log.finish(def, decided.version, problems);
+            return log;
+        }
         let versions = commit_versions(def).unwrap_or_default().into_iter().rev().map(Some);
         let mut why = None;
         for version in std::iter::once(None).chain(versions) {
-            let logged = match kernel.log(&def.dir, version) {
+            let logged = match old.kernel.log(&def.dir, version) {
                 Ok(logged) => logged,
                 Err(e) => {
                     why.get_or_insert(e.to_string());
@@ -191,34 +222,63 @@ impl Log {
                 }
             };
             let reached = logged.snapshot.version();
+            log.take(old, def, &logged.actions, problems);
             if let Some(why) = why {
                 problems.push(format!("{why}; its version {reached} is taken"));
-            } else if record.is_some_and(|r| r.versions.get(&def.name).is_some_and(|v| *v > reached)) {
+            } else if old.record.as_ref().is_some_and(|r| r.versions.get(&def.name) > Some(&reached)) {
                 problems.push(format!("its newest commits are missing: its version {reached} is taken"));
-            } else if let Some(empty) = empty_commit(def) {
-                problems.push(format!("its commit {empty} is empty: rows may be missing"));
             } else {
-                log.at_end = true;
+                log.finish(def, u64::MAX, problems);
             }
-            for action in &logged.actions {
-                log.add(kernel, def, action, problems);
-            }
-            log.replayed = true;
             return log;
         }
         problems.extend(why);
         log
     }
 
-    fn add(&mut self, kernel: &Kernel, def: &TableDef, action: &FileAction, problems: &mut Vec<String>) {
+    fn take(&mut self, old: &Old, def: &TableDef, actions: &[FileAction], problems: &mut Vec<String>) {
+        self.replayed = true;
+        actions.iter().for_each(|action| self.add(old, def, action, problems));
+    }
+
+    /// A deletion vector that cannot be read deletes nothing here: of several rows with one key the newest will be
+    /// taken.
+    fn add(&mut self, old: &Old, def: &TableDef, action: &FileAction, problems: &mut Vec<String>) {
         let Some(path) = resolve(&def.dir, &action.path) else {
             return problems.push(format!("it names a file that is not local: {}", action.path));
         };
-        let deleted = kernel.deleted(&def.dir, action).unwrap_or_else(|e| {
+        let deleted = old.kernel.deleted(&def.dir, action).unwrap_or_else(|e| {
             problems.push(e.to_string());
             RoaringTreemap::new()
         });
         self.files.insert(path, deleted);
+    }
+
+    /// The actions of one of our own commits. Ours remove before they add.
+    fn carry_out(&mut self, old: &Old, def: &TableDef, commit: &str, problems: &mut Vec<String>) {
+        for action in commit.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            if let Some(path) = action["remove"]["path"].as_str().and_then(|p| resolve(&def.dir, p)) {
+                self.files.remove(&path);
+            }
+            if let Some(path) = action["add"]["path"].as_str() {
+                let added = FileAction {
+                    path: path.to_owned(),
+                    size: 0,
+                    modification_time: 0,
+                    stats: String::new(),
+                    dv: serde_json::from_value(action["add"]["deletionVector"].clone()).ok(),
+                };
+                self.add(old, def, &added, problems);
+            }
+        }
+    }
+
+    /// An empty commit before `version` hides what stood in it.
+    fn finish(&mut self, def: &TableDef, version: u64, problems: &mut Vec<String>) {
+        match empty_commit(def, version) {
+            Some(empty) => problems.push(format!("its commit {empty} is empty: rows may be missing")),
+            None => self.at_end = true,
+        }
     }
 }
 
@@ -247,10 +307,10 @@ fn commit_versions(def: &TableDef) -> Result<Vec<u64>> {
 }
 
 /// The kernel passes an empty commit by, and what stood in it is missing.
-fn empty_commit(def: &TableDef) -> Option<u64> {
+fn empty_commit(def: &TableDef, before: u64) -> Option<u64> {
     let log = names::log_dir(&def.dir);
     let empty = |v: &u64| std::fs::metadata(log.join(names::commit_file(*v))).is_ok_and(|m| m.len() == 0);
-    commit_versions(def).ok()?.into_iter().find(empty)
+    commit_versions(def).ok()?.into_iter().filter(|v| *v < before).find(empty)
 }
 
 /// Names in a folder; none where there is no folder.
@@ -266,15 +326,15 @@ fn listed(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// All rows of a data file in the table's own schema.
-fn read_file(path: &Path, def: &TableDef) -> Result<Vec<RecordBatch>> {
+/// The rows of a data file that are not `deleted`, in the table's own schema.
+fn read_file(path: &Path, def: &TableDef, deleted: &RoaringTreemap) -> Result<Vec<RecordBatch>> {
     let read = |batch: Result<crate::tables::parquet::LiveBatch>| {
         let rows = batch?.rows;
         let columns = cast(&rows, def).map_err(|e| Error::Corrupt(format!("{}: {e}", path.display())))?;
         RecordBatch::try_new(def.schema.clone(), columns)
             .map_err(|e| Error::Corrupt(format!("{}: {e}", path.display())))
     };
-    LiveRows::open(path, RoaringTreemap::new())?.map(read).collect()
+    LiveRows::open(path, deleted.clone())?.map(read).collect()
 }
 
 /// Other writers spell types their own way (large strings, views, other time zones' names) and leave out columns
