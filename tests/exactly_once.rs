@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use millrace::pipeline;
 use millrace::simulate::{Options, Shop};
-use support::{command, contents, files, millrace, oracle};
+use support::{command, contents, files, folders, millrace, oracle};
 
 /// The default pipeline with small batches, so that many of them can be interrupted.
 const SMALL: &str = "[source]\nbatch_files = 20\nbatch_bytes = \"64 KiB\"\nsettle = \"0s\"";
@@ -93,19 +93,10 @@ fn meddle(folder: &Path, rng: &mut Rng) -> &'static str {
     }
 }
 
+/// A checkpoint that was deleted is not there to be copied.
 fn copy(from: &Path, to: &Path) {
-    if !from.is_dir() {
-        return;
-    }
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target)
-        } else {
-            fs::copy(entry.path(), target).map(|_| ()).unwrap()
-        }
+    if from.is_dir() {
+        folders::copy(from, to);
     }
 }
 

@@ -4,25 +4,44 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, IoContext, Result};
+
+/// How long a held lock is asked for again: the kernel frees a killed process's lock only once it has torn the process
+/// down, and whoever starts the next one right after the kill should not be refused.
+const PATIENCE: Duration = Duration::from_millis(400);
+const BETWEEN: Duration = Duration::from_millis(10);
 
 /// Held as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
-/// Takes the lock or says at once who has it.
+/// Closing alone would not do: a child being spawned by another thread holds a copy of the descriptor until its `exec`,
+/// and an `flock` lasts until the last copy is closed. Unlocking frees it for all copies.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
+/// Takes the lock or says within half a second who has it.
 ///
 /// # Errors
 /// [`Error::Busy`] with the holder's process id.
 pub fn take(path: &Path) -> Result<Lock> {
+    let asked = Instant::now();
     loop {
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open.at("opening", path)?;
         match file.try_lock() {
             Ok(()) => {}
+            Err(TryLockError::WouldBlock) if asked.elapsed() < PATIENCE => {
+                std::thread::sleep(BETWEEN);
+                continue;
+            }
             Err(TryLockError::WouldBlock) => return Err(Error::Busy(busy(&mut file, path))),
             Err(TryLockError::Error(e)) => return Err(Error::io("locking", path, e)),
         }
@@ -34,7 +53,7 @@ pub fn take(path: &Path) -> Result<Lock> {
         let pid = std::process::id().to_string();
         file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).at("writing", path)?;
         file.write_all(pid.as_bytes()).at("writing", path)?;
-        return Ok(Lock { _file: file });
+        return Ok(Lock { file });
     }
 }
 
@@ -75,5 +94,30 @@ mod tests {
         assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
         drop(first);
         take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = take(&path).unwrap();
+        let copy = first.file.try_clone().unwrap();
+        drop(first);
+        take(&path).unwrap();
+        drop(copy);
+    }
+
+    #[test]
+    fn a_holder_that_is_just_going_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = take(&path).unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                std::thread::sleep(Duration::from_millis(50));
+                drop(first);
+            });
+            take(&path).unwrap();
+        });
     }
 }
