@@ -36,6 +36,7 @@ pub mod commit;
 pub mod decode;
 pub mod discover;
 pub mod error;
+pub mod fault;
 pub mod flatten;
 pub mod key;
 pub mod ledger;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const STEPS: [&str; 8] = ["discover", "decode", "flatten", "merge", "stage", "commit", "mirror", "report"];
 
 /// What anybody may import. They import only each other, and what [`ARROWS`] adds.
-const LEAVES: [&str; 10] =
-    ["batch", "cell", "clock", "error", "key", "ledger", "origin", "system", "text", "threads"];
+const LEAVES: [&str; 11] =
+    ["batch", "cell", "clock", "error", "fault", "key", "ledger", "origin", "system", "text", "threads"];
 
 /// Beside the steps: they serve them, and import none of them.
 const SERVANTS: [&str; 4] = ["checkpoint", "pipeline", "simulate", "tables"];

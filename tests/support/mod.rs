@@ -25,9 +25,12 @@ pub struct Said {
     pub err: String,
 }
 
+/// The binary under test. It has the kill points of `millrace::fault`.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_millrace");
+
 /// The built binary, ready to run in `folder`, without the caller's environment for it.
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    let mut command = Command::new(BINARY);
     command.current_dir(folder).args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG");
     command
 }

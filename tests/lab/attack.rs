@@ -1,0 +1,1 @@
+//! Row 15: `query` and file names as an attack.

@@ -1,0 +1,1 @@
+//! Row 10: Clocks that jump and files from the future.

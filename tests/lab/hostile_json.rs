@@ -1,0 +1,1 @@
+//! Row 11: Hostile JSON, archives, names and columns.
