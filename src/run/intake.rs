@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::batch::{Bad, Chunk, Claims, Input, Position, Resume, Unread};
 use crate::decode::{Guide, Range, Reader};
-use crate::error::Error;
+use crate::error::Result;
 use crate::flatten::{Checked, Flattener};
 use crate::pipeline::model::Pipeline;
 use crate::system::Rejected;
@@ -167,7 +167,7 @@ impl<'p> Worker<'p> {
 
     /// Takes several files, each on one of the threads, until there is about `budget` text. Most are done at once;
     /// what is left is returned.
-    pub fn files(&self, inputs: Vec<Input>, budget: u64) -> std::result::Result<(Intake, Left), Error> {
+    pub fn files(&self, inputs: Vec<Input>, budget: u64) -> Result<(Intake, Left)> {
         let begin = Instant::now();
         let names: Vec<_> = inputs.iter().map(|i| i.name.clone()).collect();
         let slots: Vec<Mutex<Option<Input>>> = inputs.into_iter().map(|i| Mutex::new(Some(i))).collect();
@@ -226,14 +226,14 @@ impl<'p> Worker<'p> {
 
     fn next(&self, reader: &mut Reader, budget: u64, threads: usize, rows: u64) -> std::io::Result<Part> {
         let range = reader.next(&self.guide, 0, budget, threads)?;
-        let mut part = self.check(range);
+        let mut part = self.check(range, threads).map_err(std::io::Error::other)?;
         part.cut_at(rows);
         Ok(part)
     }
 
-    fn check(&self, range: Range) -> Part {
-        let checked = range.chunks.iter().map(|chunk| self.flattener.check(chunk, 0)).collect();
-        Part { range, checked, cut: false }
+    fn check(&self, range: Range, threads: usize) -> Result<Part> {
+        let checked = threads::share(threads, &range.chunks, |chunk| self.flattener.check(chunk, 0))?;
+        Ok(Part { range, checked, cut: false })
     }
 
     fn empty(&self) -> Intake {
