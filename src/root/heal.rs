@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commit::Paths;
 use crate::error::{IoContext, Result};
+use crate::fault;
 use crate::tables::kernel::Opened;
 use crate::tables::{Disk, Kernel, TableDef, names};
 
@@ -31,6 +32,7 @@ pub fn open(
                 moved.push(name);
             }
         }
+        fault::point("heal.tried");
         if kernel.log(&def.dir, None).is_ok() {
             notes.push(format!(
                 "the log checkpoint of {} at version {version} was damaged; every commit since is there, so nothing \
@@ -78,6 +80,7 @@ fn move_file(disk: &dyn Disk, from: &Path, to: &Path, name: &str) -> Result<bool
     }
     disk.create_dir(to).at("making", to)?;
     disk.replace(&old, &new).at("moving aside", &old)?;
+    fault::point("heal.moved");
     disk.sync_dir(to).and_then(|()| disk.sync_dir(from)).at("syncing", to)?;
     Ok(true)
 }
