@@ -29,7 +29,7 @@ impl Policy {
         }
         Policy {
             compact: compact::Policy { fan_in: 2, ..compact::Policy::default() },
-            retention: clean::Retention { checkpoint_every: 3, keep_commits: 1, keep_ms: 0 },
+            retention: clean::Retention { checkpoint_every: 1, keep_commits: 1, keep_ms: 0 },
         }
     }
 }
