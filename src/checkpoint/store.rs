@@ -10,6 +10,7 @@ use super::guard::guard;
 use super::{Checkpoint, Lost, aside};
 use crate::batch::FileRange;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::ledger::{Ledger, LedgerEntry};
 
 /// Beside `.gitkeep` and what was set aside, sled has a folder to itself.
@@ -52,6 +53,7 @@ impl SledCheckpoint {
     /// than the tables is set aside with a note.
     pub fn open(dir: &Path, root_id: u128, committed: u64) -> Result<Opened> {
         fs::create_dir_all(dir).at("making", dir)?;
+        fault::point("sled.folder_made");
         let fresh = Meta { root_id, watermark: 0 };
         let mut notes = Vec::new();
         let why = match attempt(dir, fresh, committed) {
@@ -60,6 +62,7 @@ impl SledCheckpoint {
             Err(Fault::Useless(why)) => why,
         };
         let to = aside::set_aside(dir, NAME)?;
+        fault::point("sled.aside");
         notes.push(format!(
             "checkpoint set aside as {}: {why}. It is only a cache: a new one is filled from the tables",
             to.display()
@@ -109,7 +112,9 @@ impl Checkpoint for SledCheckpoint {
         let mut changes = sled::Batch::default();
         step.since(0).for_each(|(key, entry)| insert(&mut changes, key, &entry));
         changes.insert(META_KEY, codec::encode_meta(meta));
+        fault::point("sled.putting");
         self.call(|db| db.apply_batch(changes))?;
+        fault::point("sled.put");
         if self.db.is_some() {
             self.meta = meta;
         }
@@ -131,6 +136,7 @@ impl Checkpoint for SledCheckpoint {
                 }
             }
             self.call(|db| db.apply_batch(changes))?;
+            fault::point("sled.chunk_refilled");
         }
         self.put(committed, &[])
     }
@@ -158,6 +164,7 @@ fn attempt(dir: &Path, fresh: Meta, committed: u64) -> std::result::Result<(Sled
     let path = dir.join(NAME);
     remove_torn_snapshots(&path)?;
     let db = open_sled(&path)?;
+    fault::point("sled.opened");
     match guard(|| load(&db, fresh, committed)) {
         Ok(Ok((meta, ledger))) => Ok((SledCheckpoint { db: Some(db), meta }, ledger)),
         // It did not panic, so it can be closed: its files are about to be renamed.
@@ -183,6 +190,7 @@ fn remove_torn_snapshots(path: &Path) -> std::result::Result<(), Fault> {
         let draft = name.to_str().is_some_and(|n| n.starts_with("snap.") && n.ends_with(".generating"));
         if draft {
             fs::remove_file(entry.path()).map_err(|e| fault_of(&entry.path(), e))?;
+            fault::point("sled.draft_removed");
         }
     }
     Ok(())
@@ -271,5 +279,6 @@ fn begin(db: &sled::Db, fresh: Meta) -> std::result::Result<Meta, String> {
         return Err("its own record is missing".into());
     }
     db.insert(META_KEY, codec::encode_meta(fresh)).map_err(|e| e.to_string())?;
+    fault::point("sled.begun");
     Ok(fresh)
 }

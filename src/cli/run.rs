@@ -49,8 +49,8 @@ pub fn exec(global: &Global, args: RunArgs) -> Result<u8> {
         database: mirror.then(|| database(&pipeline)),
     };
     let source = pipeline.source.path.clone();
-    let session =
-        Session::open(&places, pipeline, Arc::new(LocalDisk), clock::system(), maintain::Policy::default())?;
+    let policy = maintain::Policy::of_run();
+    let session = Session::open(&places, pipeline, Arc::new(LocalDisk), clock::system(), policy)?;
     let options = Options { source, once: args.once, threads: args.threads.unwrap_or_else(cores) };
     let mut teller = Teller::new(Output::new(global.json), args.once);
     let ended = run::run(session, &options, &stop, &mut teller)?;

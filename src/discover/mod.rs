@@ -27,6 +27,7 @@ pub use open::still_same;
 use crate::batch::{Fingerprint, Input, Resume, Unread};
 use crate::clock::Clock;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::ledger::{Seen, file_key};
 use pass::Pass;
 use ready::{Looks, Retries};
@@ -212,6 +213,7 @@ impl Folder {
         self.listing += 1;
         self.offered.clear();
         let listing = self.pass(seen, now, true, |pass| pass.whole());
+        fault::point("discover.listed");
         let listed = self.listing;
         self.looks.prune(listed);
         self.retries.prune(listed);

@@ -10,6 +10,7 @@ use super::name::raw_path;
 use super::pass::target;
 use super::{Candidate, Folder, Now, Taken, Waiting, open};
 use crate::batch::{Fingerprint, Input, Unread};
+use crate::fault;
 use crate::ledger::file_key;
 
 enum Opening {
@@ -55,6 +56,7 @@ impl Folder {
                     bytes = more;
                     self.taken.insert(file_key(&input.name), input.fingerprint);
                     taken.inputs.push(input);
+                    fault::point("discover.opened");
                 }
                 Opening::Crowded if !taken.inputs.is_empty() => {
                     ready.push_front(next);

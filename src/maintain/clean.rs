@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::aside::Cancel;
 use crate::batch::FileId;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::root::Root;
 use crate::tables::table::View;
 use crate::tables::{Disk, Kernel, Table, names};
@@ -86,6 +87,7 @@ impl Job {
     pub fn go(self, cancel: &Cancel) -> Result<Cleaned> {
         let checkpoint = self.view.version;
         let opened = self.kernel.checkpoint(&self.dir, checkpoint)?;
+        fault::point("clean.checkpointed");
         if opened.checkpoint != checkpoint || !self.view.agrees_with(&opened) {
             return Err(Error::Corrupt(format!(
                 "the log checkpoint of {} does not say what the table holds; run `millrace repair`",
@@ -94,8 +96,11 @@ impl Job {
         }
         let log = Log::list(&names::log_dir(&self.dir))?;
         if let Some(cut) = self.cut(&log)? {
+            fault::point("clean.verified");
             self.sweep(cut, cancel)?;
+            fault::point("clean.swept");
             log.shorten(self.disk.as_ref(), cut)?;
+            fault::point("clean.shortened");
         }
         Ok(Cleaned { table: self.table, checkpoint })
     }
@@ -135,6 +140,10 @@ impl Job {
             let id = names::data_file_id(&name).or_else(|| names::dv_file_id(&name));
             if id.is_some_and(|id| id <= batch) && !named.contains(&name) {
                 self.disk.remove(&entry.path()).at("removing", entry.path())?;
+                match names::dv_file_id(&name) {
+                    Some(_) => fault::point("clean.vectors_removed"),
+                    None => fault::point("clean.data_removed"),
+                }
             }
         }
         Ok(())
@@ -178,6 +187,10 @@ impl Log {
         for (_, name) in self.files.iter().filter(|(version, _)| *version < cut) {
             let path = self.dir.join(name);
             disk.remove(&path).at("removing", &path)?;
+            match name.ends_with(".json") {
+                true => fault::point("clean.commit_removed"),
+                false => fault::point("clean.checkpoint_removed"),
+            }
         }
         Ok(())
     }

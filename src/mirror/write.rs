@@ -14,6 +14,7 @@ use super::fault::{Fault, damage, named, reason};
 use super::{CatchUp, Change, Changed, Mirror, Outcome, TableRef};
 use crate::batch::KeyPart;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::key::OwnerHash;
 
 /// A log beyond this is cut back as soon as no reader needs it.
@@ -62,8 +63,10 @@ impl Mirror {
     {
         let outcome = self.transact(batch_id, true, |conn, ddl| {
             empty(conn, ddl)?;
+            fault::point("mirror.emptied");
             for (table, rows) in tables {
                 fill(conn, ddl.find(table)?, rows)?;
+                fault::point("mirror.table_filled");
             }
             for index in ddl.tables.iter().flat_map(|t| &t.indexes) {
                 conn.execute(&index.sql, [])?;
@@ -71,6 +74,7 @@ impl Mirror {
             Ok(())
         })?;
         self.cut_log(Duration::from_secs(1))?;
+        fault::point("mirror.log_cut");
         Ok(outcome)
     }
 
@@ -91,6 +95,7 @@ impl Mirror {
                     Changed::Owners(changed) => delete_changed(conn, table, changed)?,
                     Changed::All => delete_all(conn, table)?,
                 }
+                fault::point("mirror.owners_deleted");
                 for rows in part.rows {
                     insert(conn, table, &quoted(&table.name), &rows?, false)?;
                 }
@@ -171,9 +176,13 @@ fn within(
         Some(stored) if !whole && stored >= id => return Ok(Outcome::Already),
         _ => {}
     }
+    fault::point("mirror.begun");
     work(&tx, ddl)?;
+    fault::point("mirror.worked");
     tx.prepare_cached(&format!("UPDATE {} SET batch_id = ?", quoted(STATE)))?.execute([id])?;
+    fault::point("mirror.committing");
     tx.commit()?;
+    fault::point("mirror.committed");
     Ok(Outcome::Done)
 }
 

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use crate::commit::Paths;
 use crate::error::{IoContext, Result};
+use crate::fault;
 use crate::tables::kernel::Opened;
 use crate::tables::{Disk, Kernel, TableDef, names};
 
 const HINT: &str = "_last_checkpoint";
 
-/// Opens a table; where its log cannot be replayed, without its newest log checkpoints, one after the other. What
-/// was moved and did not help is put back.
+/// Opens a table; where its log cannot be replayed, without the hint, then without its newest log checkpoints, one
+/// after the other. What was moved and did not help is put back, also by the next start after a kill in between: a
+/// sound checkpoint that stayed away would be damage of our own doing.
 pub fn open(
     disk: &dyn Disk,
     kernel: &Kernel,
@@ -21,44 +23,71 @@ pub fn open(
     def: &TableDef,
     notes: &mut Vec<String>,
 ) -> Result<Opened> {
-    let Err(broken) = kernel.log(&def.dir, None) else { return kernel.open(&def.dir) };
     let log = names::log_dir(&def.dir);
-    let away = paths.own.join("aside").join(&def.name);
-    let mut moved = Vec::new();
-    for (version, checkpoint) in checkpoints(&log)?.into_iter().rev() {
-        for name in checkpoint.into_iter().chain([HINT.to_owned()]) {
-            if move_file(disk, &log, &away, &name)? {
-                moved.push(name);
-            }
+    let aside = paths.own.join("aside");
+    let (away, tried) = (aside.join(&def.name), aside.join(format!("{}.tried", def.name)));
+    let opens = || kernel.log(&def.dir, None).is_ok();
+    let mut told = |disk: &dyn Disk| {
+        move_all(disk, &tried, &away, true)?;
+        notes.push(format!(
+            "the log checkpoint of {} was damaged; every commit since is there, so nothing is lost. It is now in {}",
+            def.name,
+            away.display()
+        ));
+        kernel.open(&def.dir)
+    };
+    if !list(&tried)?.is_empty() {
+        if opens() {
+            return told(disk);
         }
-        if kernel.log(&def.dir, None).is_ok() {
-            notes.push(format!(
-                "the log checkpoint of {} at version {version} was damaged; every commit since is there, so nothing \
-                 is lost. It is now in {}",
-                def.name,
-                away.display()
-            ));
-            return kernel.open(&def.dir);
+        move_all(disk, &tried, &log, false)?;
+    }
+    let Err(broken) = kernel.log(&def.dir, None) else { return kernel.open(&def.dir) };
+    // The hint first: pointing at a checkpoint that is gone, it would make the older ones look damaged.
+    let hint = vec![HINT.to_owned()];
+    for files in std::iter::once(hint).chain(checkpoints(&log)?.into_values().rev()) {
+        for name in files {
+            move_file(disk, &log, &tried, &name)?;
+            fault::point("heal.moved");
         }
+        if opens() {
+            return told(disk);
+        }
+        fault::point("heal.tried");
     }
-    for name in moved {
-        move_file(disk, &away, &log, &name)?;
-    }
+    move_all(disk, &tried, &log, false)?;
     Err(broken)
+}
+
+/// Every file of the folder `from`. What has a namesake in `to` replaces it only if it may.
+fn move_all(disk: &dyn Disk, from: &Path, to: &Path, replace: bool) -> Result<()> {
+    for name in list(from)? {
+        if replace || !to.join(&name).exists() {
+            move_file(disk, from, to, &name)?;
+            fault::point("heal.settled");
+        }
+    }
+    Ok(())
+}
+
+/// Names in a folder; none where there is no folder.
+fn list(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.at("listing", dir)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        found.extend(entry.at("listing", dir)?.file_name().into_string().ok());
+    }
+    Ok(found)
 }
 
 /// The files of every log checkpoint, by version.
 fn checkpoints(log: &Path) -> Result<BTreeMap<u64, Vec<String>>> {
     let mut found: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-    let entries = match fs::read_dir(log) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        other => other.at("listing", log)?,
-    };
-    for entry in entries {
-        let name = entry.at("listing", log)?.file_name();
-        if let Some((version, name)) =
-            name.to_str().and_then(|n| Some((checkpoint_version(n)?, n.to_owned())))
-        {
+    for name in list(log)? {
+        if let Some(version) = checkpoint_version(&name) {
             found.entry(version).or_default().push(name);
         }
     }
@@ -70,14 +99,13 @@ fn checkpoint_version(name: &str) -> Option<u64> {
     (rest.starts_with(".checkpoint") && rest.ends_with(".parquet")).then(|| digits.parse().ok()).flatten()
 }
 
-/// `false`: there is none.
-fn move_file(disk: &dyn Disk, from: &Path, to: &Path, name: &str) -> Result<bool> {
+/// Where there is no such file, nothing.
+fn move_file(disk: &dyn Disk, from: &Path, to: &Path, name: &str) -> Result<()> {
     let (old, new): (PathBuf, PathBuf) = (from.join(name), to.join(name));
     if !old.exists() {
-        return Ok(false);
+        return Ok(());
     }
     disk.create_dir(to).at("making", to)?;
     disk.replace(&old, &new).at("moving aside", &old)?;
-    disk.sync_dir(to).and_then(|()| disk.sync_dir(from)).at("syncing", to)?;
-    Ok(true)
+    disk.sync_dir(to).and_then(|()| disk.sync_dir(from)).at("syncing", to)
 }

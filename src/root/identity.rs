@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::commit::Paths;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::pipeline::model::Pipeline;
 use crate::tables::Disk;
 
@@ -44,10 +45,10 @@ impl Identity {
         };
         let text = serde_json::to_string_pretty(&identity).map_err(|e| Error::Bug(e.to_string()))?;
         let temp = paths.temp.join("root.json");
-        disk.write(&temp, text.as_bytes())
-            .and_then(|()| disk.replace(&temp, &path))
-            .and_then(|()| disk.sync_dir(&paths.own))
-            .at("writing", &path)?;
+        disk.write(&temp, text.as_bytes()).at("writing", &temp)?;
+        fault::point("create.identity_written");
+        disk.replace(&temp, &path).and_then(|()| disk.sync_dir(&paths.own)).at("writing", &path)?;
+        fault::point("create.identified");
         Ok(identity)
     }
 

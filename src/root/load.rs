@@ -6,6 +6,7 @@ use crate::batch::FileId;
 use crate::commit::Paths;
 use crate::commit::record::Record;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::merge::KeyIndex;
 use crate::system;
 use crate::tables::index_file::{Entries, IndexFile};
@@ -59,6 +60,7 @@ impl Loader<'_> {
         let mut notes = Vec::new();
         check_log(&def)?;
         let opened = heal::open(self.disk, self.kernel, self.paths, &def, &mut notes)?;
+        fault::point("load.opened");
         self.check_version(&def, &opened)?;
         let table = Table::new(def, &opened)?;
         check_files(&table)?;

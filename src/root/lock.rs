@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 
 /// How long a held lock is asked for again: the kernel frees a killed process's lock only once it has torn the process
 /// down, and whoever starts the next one right after the kill should not be refused.
@@ -49,6 +50,7 @@ pub fn take(path: &Path) -> Result<Lock> {
             // A repair moved the folder between opening and locking: this is the lock of the old tables.
             continue;
         }
+        fault::point("lock.taken");
         // The pid is for the other's message only; the lock is the flock.
         let pid = std::process::id().to_string();
         file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).at("writing", path)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commit::Paths;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::tables::Disk;
 
 use super::create::parent;
@@ -26,7 +27,9 @@ pub fn building(paths: &Paths) -> Paths {
 pub fn mark_complete(disk: &dyn Disk, new: &Paths) -> Result<()> {
     let mark = new.own.join(MARK);
     disk.sync_dir(parent(&new.tables)).at("syncing", parent(&new.tables))?;
-    disk.write(&mark, b"").and_then(|()| disk.sync_dir(&new.own)).at("writing", &mark)
+    disk.write(&mark, b"").at("writing", &mark)?;
+    fault::point("swap.marked");
+    disk.sync_dir(&new.own).at("syncing", &new.own)
 }
 
 /// There are complete new tables that are not in their place yet.
@@ -50,17 +53,22 @@ pub fn finish(disk: &dyn Disk, paths: &Paths) -> Result<Option<PathBuf>> {
             rename(disk, &paths.tables, &free)?;
             aside = Some(free);
         }
+        fault::point("swap.old_aside");
         rename(disk, &new.tables, &paths.tables)?;
     }
+    fault::point("swap.in_place");
     let mark = paths.own.join(MARK);
     if mark.exists() {
-        disk.remove(&mark).and_then(|()| disk.sync_dir(&paths.own)).at("removing", &mark)?;
+        disk.remove(&mark).at("removing", &mark)?;
+        fault::point("swap.mark_removed");
+        disk.sync_dir(&paths.own).at("syncing", &paths.own)?;
     }
     Ok(aside)
 }
 
 fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
     disk.replace(from, to).at("renaming", from)?;
+    fault::point("swap.renamed");
     disk.sync_dir(parent(to)).at("syncing", parent(to))
 }
 

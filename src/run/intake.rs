@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::batch::{Bad, Chunk, Claims, Input, Position, Resume, Unread};
 use crate::decode::{Guide, Range, Reader};
 use crate::error::Result;
+use crate::fault;
 use crate::flatten::{Checked, Flattener};
 use crate::pipeline::model::Pipeline;
 use crate::system::Rejected;
@@ -195,6 +196,7 @@ impl<'p> Worker<'p> {
         mut left: Left,
         begin: Instant,
     ) -> (Intake, Left) {
+        fault::point("intake.decoded");
         parts.sort_by_key(|read| read.at);
         let mut intake = self.empty();
         for read in parts {
@@ -202,6 +204,7 @@ impl<'p> Worker<'p> {
             left.readers.extend(read.more);
         }
         intake.read_ms = begin.elapsed().as_secs_f64() * 1e3;
+        fault::point("intake.checked");
         (intake, left)
     }
 

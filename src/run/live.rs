@@ -12,6 +12,7 @@ use crate::batch::{FileRange, Input, Unread};
 use crate::decode::Reader;
 use crate::discover::{Folder, Listing, Now};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::report::BatchReport;
 use crate::text::shown;
 use crate::threads;
@@ -325,6 +326,7 @@ impl Live<'_> {
         let done: Vec<_> = intake.files.iter().filter(|f| f.last).map(|f| f.name.clone()).collect();
         let bytes = intake.files.iter().map(source_bytes).sum();
         let cut = intake.cut.clone();
+        fault::point("batch.begun");
         let report = self.session.run_batch(intake)?;
         self.again |= !cut.is_empty();
         for name in done.iter().chain(&cut) {
@@ -334,9 +336,11 @@ impl Live<'_> {
         self.ended.batches += 1;
         self.ended.quarantined += report.quarantined;
         self.session.note_report(&report);
+        fault::point("batch.reported");
         self.observer.batch(&report, bytes);
         self.session.maintain()?;
         self.tell_notes();
+        fault::point("batch.maintained");
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use crate::checkpoint::{Checkpoint, SledCheckpoint};
 use crate::clock::Clock;
 use crate::commit::Paths;
 use crate::error::Result;
+use crate::fault;
 use crate::flatten::Flattener;
 use crate::ledger::Ledger;
 use crate::maintain::{self, Upkeep};
@@ -59,24 +60,29 @@ impl Session {
         policy: maintain::Policy,
     ) -> Result<Session> {
         let mut root = Root::open(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
+        fault::point("open.rooted");
         let committed = root.record.batch;
         let opened = SledCheckpoint::open(&places.checkpoint, root.identity.root_id(), committed)?;
         let (mut ledger, mut notes) = (opened.ledger, std::mem::take(&mut root.notes));
         notes.extend(opened.notes);
         let mut checkpoint = Some(opened.checkpoint);
+        fault::point("open.remembered");
         if ledger.watermark() < committed {
             for (batch, range) in root.ledger_rows(ledger.watermark())? {
                 ledger.apply(batch, &[range]);
             }
             ledger.advance(committed);
+            fault::point("open.caught_up");
             keep(&mut checkpoint, &mut notes, |c| c.refill(&ledger, committed));
         }
+        fault::point("open.refilled");
         let mut mirror = None;
         if let Some(database) = &places.database {
             let (opened, told) = level::Kept::open(&root, database)?;
             notes.extend(told);
             mirror = Some(opened);
         }
+        fault::point("open.done");
         let flattener = Arc::new(Flattener::new(&root.pipeline));
         let upkeep = Upkeep::new(policy);
         Ok(Session { upkeep, root, ledger, flattener, checkpoint, mirror, notes })
@@ -98,8 +104,10 @@ impl Session {
         work(&mut self.upkeep, &mut self.root)?;
         let now = self.root.record.batch;
         if now != before {
+            fault::point("upkeep.committed");
             self.ledger.advance(now);
             self.keep_checkpoint(now, &[]);
+            fault::point("upkeep.kept");
             if let Some(mirror) = &mut self.mirror {
                 self.notes.extend(mirror.pass(&self.root));
             }
@@ -119,6 +127,7 @@ impl Session {
         let written = serde_json::to_vec(report)
             .map_err(std::io::Error::from)
             .and_then(|text| std::fs::write(&temp, text))
+            .inspect(|()| fault::point("report.written"))
             .and_then(|()| std::fs::rename(&temp, own.join(crate::report::FILE)));
         if let Err(e) = written {
             tracing::debug!("report not kept: {e}");
@@ -129,6 +138,7 @@ impl Session {
     pub fn seed(&mut self, plans: &[Plan], files: &[FileRange], batch: u64, now: i64) -> Result<()> {
         let ledger = crate::system::files_rows(files, batch, now)?;
         self.root.commit_batch(plans, ledger.clone())?;
+        fault::point("seed.committed");
         self.ledger.apply(batch, files);
         self.keep_checkpoint(batch, files);
         if let Some(mirror) = &mut self.mirror {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::batch::{Chunk, Claims, Counts, FileRange, Plan, Unread};
 use crate::error::Result;
+use crate::fault;
 use crate::flatten::Flattener;
 use crate::merge;
 use crate::origin;
@@ -42,13 +43,17 @@ impl Session {
             Planner { root: &self.root, flattener: &self.flattener, intake: &intake, batch, now }.plans()?;
         let ledger = system::files_rows(&intake.files, batch, now)?;
         let merged = ms(begin);
+        fault::point("batch.merged");
         let done = self.root.commit_batch(&plans, ledger.clone())?;
+        fault::point("batch.committed");
         self.ledger.apply(batch, &intake.files);
         self.keep_checkpoint(batch, &intake.files);
+        fault::point("batch.kept");
         let mirrored = Instant::now();
         if let Some(mirror) = &mut self.mirror {
             self.notes.extend(mirror.apply(&self.root, &plans, &ledger));
         }
+        fault::point("batch.mirrored");
         let timing = Timing {
             read: intake.read_ms,
             merge: merged,

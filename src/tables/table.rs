@@ -17,6 +17,7 @@ use super::parquet::{self, LiveRows};
 use super::rewrite::Ready;
 use crate::batch::{Deletion, FileId};
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 
 /// What a table is, apart from its data.
 #[derive(Debug, Clone)]
@@ -142,6 +143,7 @@ impl Table {
         }
         let path = self.path(batch);
         disk.replace(&ready.temp, &path).at("renaming", &path)?;
+        fault::point("stage.rewritten_renamed");
         let action = FileAction {
             path: names::data_file(batch),
             size: i64::try_from(ready.size).unwrap_or(i64::MAX),
@@ -168,6 +170,7 @@ impl Table {
         let path = self.def.dir.join(&name);
         let bytes = parquet::encode(rows)?;
         disk.write(&path, &bytes).at("writing", &path)?;
+        fault::point("stage.rows_written");
         let action = FileAction {
             path: name,
             size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
@@ -205,6 +208,7 @@ impl Table {
         if !files.is_empty() {
             let path = self.def.dir.join(names::dv_file(batch));
             disk.write(&path, &bytes).at("writing", &path)?;
+            fault::point("stage.vectors_written");
         }
         Ok(files)
     }
@@ -326,13 +330,17 @@ pub fn publish(disk: &dyn Disk, dir: &Path, version: u64, bytes: &str, temp: &Pa
     let log = names::log_dir(dir);
     let target = log.join(names::commit_file(version));
     match disk.read(&target) {
-        Ok(found) if found == bytes.as_bytes() => disk.sync_file(&target).at("syncing", &target)?,
+        Ok(found) if found == bytes.as_bytes() => {
+            disk.sync_file(&target).at("syncing", &target)?;
+            fault::point("publish.found");
+        }
         Ok(found) if bytes.as_bytes().starts_with(&found) => {
             return Err(Error::Corrupt(format!("{} is torn; run `millrace repair`", target.display())));
         }
         Ok(_) => return Err(other_commit(dir, version)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             disk.write(temp, bytes.as_bytes()).at("writing", temp)?;
+            fault::point("publish.written");
             match disk.publish(temp, &target) {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                     return Err(other_commit(dir, version));
@@ -342,6 +350,7 @@ pub fn publish(disk: &dyn Disk, dir: &Path, version: u64, bytes: &str, temp: &Pa
         }
         Err(e) => return Err(Error::io("reading", &target, e)),
     }
+    fault::point("publish.linked");
     disk.sync_dir(&log).at("syncing", &log)
 }
 
