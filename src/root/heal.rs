@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::commit::Paths;
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::tables::kernel::Opened;
 use crate::tables::{Disk, Kernel, TableDef, names};
 
@@ -21,7 +21,12 @@ pub fn open(
     def: &TableDef,
     notes: &mut Vec<String>,
 ) -> Result<Opened> {
-    let Err(broken) = kernel.log(&def.dir, None) else { return kernel.open(&def.dir) };
+    let broken = match kernel.log(&def.dir, None) {
+        Ok(_) => return kernel.open(&def.dir),
+        Err(broken @ Error::Corrupt(_)) => broken,
+        // Nothing is known to be damaged: nothing is moved.
+        Err(other) => return Err(other),
+    };
     let log = names::log_dir(&def.dir);
     let away = paths.own.join("aside").join(&def.name);
     let mut moved = Vec::new();
