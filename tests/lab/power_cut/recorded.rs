@@ -130,8 +130,8 @@ impl Count {
 fn row_03_recorded_cuts_lose_nothing_that_was_acknowledged() {
     let mut count = Count::default();
     for seed in seeds(1, 3) {
-        count.every_cut(&History::new(seed, 0, 18), seed, 12);
-        count.every_cut(&History::new(seed, 18, 12), seed + 1, 8);
+        count.every_cut(&History::new(seed, 0, 18), seed, 7);
+        count.every_cut(&History::new(seed, 18, 12), seed + 1, 4);
     }
     let Count { cuts, acknowledged, again, toll } = count;
     assert!(acknowledged > 0 && again > 0, "no cut came after an acknowledged batch");
@@ -172,7 +172,7 @@ impl Repairs {
         assert_eq!(matches!(outcome, Outcome::FromRows { .. }), inputs_gone, "{outcome:?}");
         disk.acknowledge(1);
         history.is_complete(folder.path(), "the undisturbed repair", &mut self.toll);
-        let exchange = (disk.calls() - EXCHANGE..=disk.calls()).step_by(pick(4, 1));
+        let exchange = (disk.calls() - EXCHANGE..=disk.calls()).step_by(pick(6, 1));
         let exchange = exchange.enumerate().map(|(turn, n)| {
             let (unsynced, torn) = (UNSYNCED[turn % UNSYNCED.len()], TORN[turn % TORN.len()]);
             Cut { disk: &disk, n, unsynced, torn, seed }
@@ -210,8 +210,8 @@ impl Repairs {
 fn row_03_recorded_cuts_of_a_repair_leave_the_old_tables_or_the_new() {
     let mut all = Repairs::default();
     for seed in seeds(1, 2) {
-        all.every_cut(seed, false, 4);
-        all.every_cut(seed, true, 4);
+        all.every_cut(seed, false, 2);
+        all.every_cut(seed, true, 2);
     }
     assert!(all.finished > 0, "no cut came after the new tables were complete");
     let counted = [("cuts", all.cuts), ("already exchanged", all.finished)];
