@@ -31,10 +31,8 @@ pub fn add(source: &Path, name: &str, seed: u64, count: usize, each: usize) {
 
 /// The built-in pipeline with another source: batches of `batch_files` files, taken as soon as they are there.
 pub fn pipeline_text(source: &Path, batch_files: u64) -> String {
-    let source = format!(
-        "[source]\npath = \"{}\"\nbatch_files = {batch_files}\nsettle = \"0s\"",
-        source.display()
-    );
+    let source =
+        format!("[source]\npath = \"{}\"\nbatch_files = {batch_files}\nsettle = \"0s\"", source.display());
     let lines = pipeline::DEFAULT.lines().filter(|line| !line.starts_with("path ="));
     lines.map(|line| if line == "[source]" { source.as_str() } else { line }).collect::<Vec<_>>().join("\n")
 }

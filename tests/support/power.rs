@@ -224,9 +224,11 @@ impl Model {
 
     /// The folder of that path as it is now.
     fn folder(&self, path: &Path) -> usize {
-        path.strip_prefix(&self.root).unwrap().iter().fold(0, |dir, name| match self.dirs[dir].now.get(name) {
-            Some(Node::Dir(inside)) => *inside,
-            other => panic!("{}: {other:?}", path.display()),
+        path.strip_prefix(&self.root).unwrap().iter().fold(0, |dir, name| {
+            match self.dirs[dir].now.get(name) {
+                Some(Node::Dir(inside)) => *inside,
+                other => panic!("{}: {other:?}", path.display()),
+            }
         })
     }
 

@@ -97,8 +97,7 @@ impl Machine {
 
     fn start(&self) -> Child {
         let file = self.path("orders.toml");
-        let mut run =
-            command(self.disk.path(), &self.arguments(file.to_str().unwrap(), &["run", "--once"]));
+        let mut run = command(self.disk.path(), &self.arguments(file.to_str().unwrap(), &["run", "--once"]));
         let to = |name: &str| Stdio::from(File::create(self.path(name)).unwrap());
         run.stdout(to("out")).stderr(to("err")).spawn().unwrap()
     }

@@ -63,7 +63,9 @@ impl Order {
     fn opened(&mut self, line: usize, call: &Call) {
         let path = &call.paths[0];
         if path.ends_with("_millrace/repaired") {
-            self.is_quiet("the mark of a repair", &|path| path.to_string_lossy().contains("tables.repairing"));
+            self.is_quiet("the mark of a repair", &|path| {
+                path.to_string_lossy().contains("tables.repairing")
+            });
         }
         if !self.files.contains_key(path) {
             self.pending.insert(path.clone(), line);
@@ -256,7 +258,8 @@ fn row_03_every_name_is_synced_before_anything_is_built_on_it() {
 
 /// The check can fail: with any of these syncs taken out of the log, it does.
 fn every_sync_is_needed(log: &str, root: &Path) {
-    let kinds = [".parquet>", ".arrow>", "/tmp/decision>", "/_millrace>", "/_delta_log>", "/item>", "/_key_index>"];
+    let kinds =
+        [".parquet>", ".arrow>", "/tmp/decision>", "/_millrace>", "/_delta_log>", "/item>", "/_key_index>"];
     for kind in kinds {
         let of_kind = |line: &str| line.contains("sync(") && line.contains(kind);
         let Some(last) = log.lines().filter(|l| of_kind(l)).count().checked_sub(2) else {

@@ -51,7 +51,9 @@ struct Cut<'a> {
 impl Cut<'_> {
     fn story(&self) -> String {
         let Cut { n, unsynced, torn, seed, .. } = self;
-        format!("MILLRACE_SEED={seed}, cut after call {n}, unsynced names {unsynced:?}, a write in hand {torn:?}")
+        format!(
+            "MILLRACE_SEED={seed}, cut after call {n}, unsynced names {unsynced:?}, a write in hand {torn:?}"
+        )
     }
 
     /// What it leaves, and what was acknowledged.
@@ -200,7 +202,8 @@ impl Repairs {
         for (path, _) in kept.filter(|(path, bytes)| old.get(*path) != Some(*bytes)) {
             self.toll.lost(1, &format!("{story}: {} of the old tables", path.display()));
         }
-        for left in ["tables.repairing", "tables.damaged-2"].iter().filter(|name| folder.join(name).exists()) {
+        for left in ["tables.repairing", "tables.damaged-2"].iter().filter(|name| folder.join(name).exists())
+        {
             self.toll.other(&format!("{story}: {left} is there"));
         }
     }

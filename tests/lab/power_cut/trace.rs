@@ -65,7 +65,8 @@ pub fn calls(log: &str, folder: &Path) -> Vec<Call> {
 /// `None`: no call, or one that failed.
 fn call(line: &str, folder: &Path, begun: usize, ended: usize) -> Option<Call> {
     let (name, rest) = line.split_once('(')?;
-    let (text, result) = rest.rsplit_once(')').and_then(|(t, r)| Some((t, r.trim_start().strip_prefix("= ")?)))?;
+    let (text, result) =
+        rest.rsplit_once(')').and_then(|(t, r)| Some((t, r.trim_start().strip_prefix("= ")?)))?;
     if result.starts_with(['-', '?']) || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
@@ -75,7 +76,8 @@ fn call(line: &str, folder: &Path, begun: usize, ended: usize) -> Option<Call> {
         _ => text.split_once('<').and_then(|(_, p)| p.split_once('>')).map(|(path, _)| PathBuf::from(path)),
     };
     let names_paths = !matches!(name, "write" | "pwrite64" | "writev");
-    let paths = if names_paths { quoted(text).into_iter().map(|p| folder.join(p)).collect() } else { Vec::new() };
+    let paths =
+        if names_paths { quoted(text).into_iter().map(|p| folder.join(p)).collect() } else { Vec::new() };
     Some(Call { name: name.to_owned(), paths, file, descriptor, text: text.to_owned(), begun, ended })
 }
 
