@@ -90,7 +90,7 @@ impl SledCheckpoint {
                 self.db = Some(db);
                 Ok(())
             }
-            Ok(Err(e)) => Err(lost(db, e.to_string())),
+            Ok(Err(e)) => Err(lost(db, told(&e))),
             Err(panic) => Err(lost(db, panic)),
         }
     }
@@ -152,6 +152,16 @@ impl Drop for SledCheckpoint {
 
 fn insert(changes: &mut sled::Batch, key: u128, entry: &LedgerEntry) {
     changes.insert(&key.to_be_bytes(), codec::encode_entry(key, entry));
+}
+
+/// sled hands its I/O errors on as programmers' text, with the system's message in it.
+fn told(e: &sled::Error) -> String {
+    let text = e.to_string();
+    let message = text.split_once("message: ").map(|(_, rest)| rest.trim_start_matches(['\\', '"']));
+    match message.and_then(|m| m.split(['\\', '"']).next()) {
+        Some(message) => message.to_owned(),
+        None => text,
+    }
 }
 
 /// A broken sled is left where it is: dropping it after a panic could wait for ever for a thread that is gone.

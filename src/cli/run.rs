@@ -67,10 +67,12 @@ fn catch_signals() -> Result<Stop> {
     let stop = Stop::default();
     let told = stop.clone();
     let seen = AtomicU32::new(0);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::Bug(format!("waiting for signals: {e}")))?;
+    let refused = |source| Error::System { doing: "waiting for signals", source };
+    // Tokio panics where it gets no descriptor for its signals: more than it needs must be free.
+    for held in [(); 4].map(|()| std::os::unix::net::UnixStream::pair()) {
+        held.map_err(refused)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
     std::thread::spawn(move || {
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::commit::Paths;
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::fault;
 use crate::tables::kernel::Opened;
 use crate::tables::{Disk, Kernel, TableDef, names};
@@ -26,7 +26,7 @@ pub fn open(
     let log = names::log_dir(&def.dir);
     let aside = paths.own.join("aside");
     let (away, tried) = (aside.join(&def.name), aside.join(format!("{}.tried", def.name)));
-    let opens = || kernel.log(&def.dir, None).is_ok();
+    let damage = || damage(kernel, def);
     let mut told = |disk: &dyn Disk| {
         move_all(disk, &tried, &away, true)?;
         notes.push(format!(
@@ -37,12 +37,12 @@ pub fn open(
         kernel.open(&def.dir)
     };
     if !list(&tried)?.is_empty() {
-        if opens() {
+        if damage()?.is_none() {
             return told(disk);
         }
         move_all(disk, &tried, &log, false)?;
     }
-    let Err(broken) = kernel.log(&def.dir, None) else { return kernel.open(&def.dir) };
+    let Some(broken) = damage()? else { return kernel.open(&def.dir) };
     // The hint first: pointing at a checkpoint that is gone, it would make the older ones look damaged.
     let hint = vec![HINT.to_owned()];
     for files in std::iter::once(hint).chain(checkpoints(&log)?.into_values().rev()) {
@@ -50,13 +50,23 @@ pub fn open(
             move_file(disk, &log, &tried, &name)?;
             fault::point("heal.moved");
         }
-        if opens() {
+        if damage()?.is_none() {
             return told(disk);
         }
         fault::point("heal.tried");
     }
     move_all(disk, &tried, &log, false)?;
     Err(broken)
+}
+
+/// What is wrong with a table's log. What only could not be read (no rights, no descriptors) says nothing about damage,
+/// and is an error: nothing is moved for it.
+fn damage(kernel: &Kernel, def: &TableDef) -> Result<Option<Error>> {
+    match kernel.log(&def.dir, None) {
+        Ok(_) => Ok(None),
+        Err(broken @ Error::Corrupt(_)) => Ok(Some(broken)),
+        Err(other) => Err(other),
+    }
 }
 
 /// Every file of the folder `from`. What has a namesake in `to` replaces it only if it may.

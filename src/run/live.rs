@@ -163,7 +163,7 @@ impl Live<'_> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
-            .map_err(|e| Error::Bug(format!("waiting for files: {e}")))?;
+            .map_err(|source| Error::System { doing: "waiting for files", source })?;
         let mut woken = if self.options.once { None } else { Some(self.folder.watch()) };
         let mut listing = self.folder.list(&self.session.ledger, self.now());
         let mut first = true;

@@ -17,7 +17,7 @@ use url::Url;
 use super::disk::Disk;
 use super::log::{DvDescriptor, FileAction};
 use super::store::DurableStore;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, refused};
 
 /// The kernel's engine over local files. The multi-threaded executor is a must: with the default one, writing a
 /// log checkpoint hangs for ever.
@@ -50,8 +50,11 @@ pub struct Logged {
 impl Kernel {
     /// `temp` is where files are written before they get their name.
     pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Result<Self> {
-        let executor = TokioMultiThreadExecutor::new_owned_runtime(Some(2), Some(4))
-            .map_err(|e| Error::Bug(format!("starting the Delta engine: {e}")))?;
+        let executor =
+            TokioMultiThreadExecutor::new_owned_runtime(Some(2), Some(4)).map_err(|e| match refused(&e) {
+                Some(source) => Error::System { doing: "starting the Delta engine", source },
+                None => Error::Bug(format!("starting the Delta engine: {e}")),
+            })?;
         let store = Arc::new(DurableStore::new(disk, temp.to_path_buf()));
         let engine = DefaultEngineBuilder::new(store).with_task_executor(Arc::new(executor)).build();
         Ok(Kernel { engine: Arc::new(engine) })
@@ -112,7 +115,11 @@ impl Kernel {
             descriptor.read(self.engine.storage_handler(), &url)
         };
         read().map_err(|e: delta_kernel::KernelError| {
+            if let Some(source) = refused(&e) {
+                return Error::io("reading deletion vectors of", dir, source);
+            }
             let what = format!("a deletion vector of {}", file.path);
+            let e = first_line(&e);
             Error::Corrupt(format!("{}: {what} cannot be read ({e}); run `millrace repair`", dir.display()))
         })
     }
@@ -140,7 +147,16 @@ fn table_url(dir: &Path) -> Result<Url> {
 }
 
 fn unreadable(dir: &Path, e: &dyn std::fmt::Display) -> Error {
+    if let Some(source) = refused(e) {
+        return Error::io("reading the Delta table", dir, source);
+    }
+    let e = first_line(e);
     Error::Corrupt(format!("the Delta table {} cannot be read ({e}); run `millrace repair`", dir.display()))
+}
+
+/// With `RUST_BACKTRACE` set, the kernel's messages carry a backtrace.
+fn first_line(e: &dyn std::fmt::Display) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 fn file_action(rows: &RecordBatch, row: usize) -> Option<FileAction> {

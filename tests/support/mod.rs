@@ -7,9 +7,12 @@ pub mod faults;
 pub mod files;
 pub mod folders;
 pub mod generate;
+pub mod history;
 pub mod json;
+pub mod mounts;
 pub mod oracle;
 pub mod place;
+pub mod power;
 mod spelling;
 mod values;
 
