@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::batch::{FileRange, Plan};
-use crate::checkpoint::{Checkpoint, SledCheckpoint};
+use crate::checkpoint::{Checkpoint, SledCheckpoint, Tables};
 use crate::clock::Clock;
 use crate::commit::Paths;
 use crate::error::Result;
@@ -60,7 +60,9 @@ impl Session {
     ) -> Result<Session> {
         let mut root = Root::open(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
         let committed = root.record.batch;
-        let opened = SledCheckpoint::open(&places.checkpoint, root.identity.root_id(), committed)?;
+        let mark = root.ledger_mark()?;
+        let tables = Tables { root_id: root.identity.root_id(), mark, has: &|mark| root.has_mark(mark) };
+        let opened = SledCheckpoint::open(&places.checkpoint, &tables)?;
         let (mut ledger, mut notes) = (opened.ledger, std::mem::take(&mut root.notes));
         notes.extend(opened.notes);
         let mut checkpoint = Some(opened.checkpoint);
@@ -69,7 +71,7 @@ impl Session {
                 ledger.apply(batch, &[range]);
             }
             ledger.advance(committed);
-            keep(&mut checkpoint, &mut notes, |c| c.refill(&ledger, committed));
+            keep(&mut checkpoint, &mut notes, |c| c.refill(&ledger, mark));
         }
         let mut mirror = None;
         if let Some(database) = &places.database {
@@ -99,7 +101,7 @@ impl Session {
         let now = self.root.record.batch;
         if now != before {
             self.ledger.advance(now);
-            self.keep_checkpoint(now, &[]);
+            self.keep_checkpoint(&[]);
             if let Some(mirror) = &mut self.mirror {
                 self.notes.extend(mirror.pass(&self.root));
             }
@@ -130,15 +132,18 @@ impl Session {
         let ledger = crate::system::files_rows(files, batch, now)?;
         self.root.commit_batch(plans, ledger.clone())?;
         self.ledger.apply(batch, files);
-        self.keep_checkpoint(batch, files);
+        self.keep_checkpoint(files);
         if let Some(mirror) = &mut self.mirror {
             self.notes.extend(mirror.apply(&self.root, plans, &ledger));
         }
         Ok(())
     }
 
-    fn keep_checkpoint(&mut self, batch: u64, files: &[FileRange]) {
-        keep(&mut self.checkpoint, &mut self.notes, |c| c.put(batch, files));
+    /// A batch without ledger rows leaves the checkpoint where it is.
+    fn keep_checkpoint(&mut self, files: &[FileRange]) {
+        if let Some(mark) = self.root.decided_mark() {
+            keep(&mut self.checkpoint, &mut self.notes, |c| c.put(mark, files));
+        }
     }
 }
 

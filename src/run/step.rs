@@ -44,7 +44,7 @@ impl Session {
         let merged = ms(begin);
         let done = self.root.commit_batch(&plans, ledger.clone())?;
         self.ledger.apply(batch, &intake.files);
-        self.keep_checkpoint(batch, &intake.files);
+        self.keep_checkpoint(&intake.files);
         let mirrored = Instant::now();
         if let Some(mirror) = &mut self.mirror {
             self.notes.extend(mirror.apply(&self.root, &plans, &ledger));
