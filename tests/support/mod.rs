@@ -10,6 +10,7 @@ pub mod generate;
 pub mod json;
 pub mod oracle;
 pub mod place;
+pub mod site;
 mod spelling;
 mod values;
 
