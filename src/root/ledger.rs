@@ -1,12 +1,45 @@
 //! What the tables say about files: the ledger in `_files`, what is wrong in `_quarantine`.
 
+use serde_json::Value;
+
 use crate::batch::FileRange;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
+use crate::ledger::Mark;
 use crate::system::{self, QuarantineKey};
+use crate::tables::names;
 
 use super::Root;
 
 impl Root {
+    /// The ledger commit of the last batch; `None` if it made none (a compaction of other tables).
+    pub fn decided_mark(&self) -> Option<Mark> {
+        let commit = self.record.commits.iter().find(|c| c.table == system::FILES)?;
+        Some(mark(self.record.batch, commit.version, commit.bytes.as_bytes()))
+    }
+
+    /// The newest ledger commit.
+    pub fn ledger_mark(&self) -> Result<Mark> {
+        let version = self.states[self.files()].table.version;
+        let bytes = self.ledger_commit(version)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut actions = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        // An empty table has none.
+        let batch = actions.find_map(|a| a["txn"]["version"].as_u64()).unwrap_or(0);
+        Ok(mark(batch, version, &bytes))
+    }
+
+    /// This very commit is in the ledger's log.
+    pub fn has_mark(&self, wanted: &Mark) -> bool {
+        self.ledger_commit(wanted.version)
+            .is_ok_and(|bytes| mark(wanted.batch, wanted.version, &bytes) == *wanted)
+    }
+
+    fn ledger_commit(&self, version: u64) -> Result<Vec<u8>> {
+        let log = names::log_dir(&self.states[self.files()].table.def.dir);
+        let path = log.join(names::commit_file(version));
+        self.disk.read(&path).at("reading", path)
+    }
+
     /// Ledger rows of batches after `batch`, in the order of batches, each with its batch.
     ///
     /// Files are named by the batch that wrote them, so older ones are not even opened.
@@ -43,4 +76,8 @@ impl Root {
         }
         Ok(keys)
     }
+}
+
+fn mark(batch: u64, version: u64, bytes: &[u8]) -> Mark {
+    Mark { batch, version, hash: xxhash_rust::xxh3::xxh3_128(bytes) }
 }

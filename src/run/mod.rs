@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::batch::{FileRange, Plan};
-use crate::checkpoint::{Checkpoint, SledCheckpoint};
+use crate::checkpoint::{Checkpoint, SledCheckpoint, Tables};
 use crate::clock::Clock;
 use crate::commit::Paths;
 use crate::error::Result;
@@ -62,7 +62,9 @@ impl Session {
         let mut root = Root::open(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
         fault::point("open.rooted");
         let committed = root.record.batch;
-        let opened = SledCheckpoint::open(&places.checkpoint, root.identity.root_id(), committed)?;
+        let mark = root.ledger_mark()?;
+        let tables = Tables { root_id: root.identity.root_id(), mark, has: &|mark| root.has_mark(mark) };
+        let opened = SledCheckpoint::open(&places.checkpoint, &tables)?;
         let (mut ledger, mut notes) = (opened.ledger, std::mem::take(&mut root.notes));
         notes.extend(opened.notes);
         let mut checkpoint = Some(opened.checkpoint);
@@ -73,7 +75,7 @@ impl Session {
             }
             ledger.advance(committed);
             fault::point("open.caught_up");
-            keep(&mut checkpoint, &mut notes, |c| c.refill(&ledger, committed));
+            keep(&mut checkpoint, &mut notes, |c| c.refill(&ledger, mark));
         }
         fault::point("open.refilled");
         let mut mirror = None;
@@ -106,7 +108,7 @@ impl Session {
         if now != before {
             fault::point("upkeep.committed");
             self.ledger.advance(now);
-            self.keep_checkpoint(now, &[]);
+            self.keep_checkpoint(&[]);
             fault::point("upkeep.kept");
             if let Some(mirror) = &mut self.mirror {
                 self.notes.extend(mirror.pass(&self.root));
@@ -140,15 +142,18 @@ impl Session {
         self.root.commit_batch(plans, ledger.clone())?;
         fault::point("seed.committed");
         self.ledger.apply(batch, files);
-        self.keep_checkpoint(batch, files);
+        self.keep_checkpoint(files);
         if let Some(mirror) = &mut self.mirror {
             self.notes.extend(mirror.apply(&self.root, plans, &ledger));
         }
         Ok(())
     }
 
-    fn keep_checkpoint(&mut self, batch: u64, files: &[FileRange]) {
-        keep(&mut self.checkpoint, &mut self.notes, |c| c.put(batch, files));
+    /// A batch without ledger rows leaves the checkpoint where it is.
+    fn keep_checkpoint(&mut self, files: &[FileRange]) {
+        if let Some(mark) = self.root.decided_mark() {
+            keep(&mut self.checkpoint, &mut self.notes, |c| c.put(mark, files));
+        }
     }
 }
 

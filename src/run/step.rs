@@ -47,7 +47,7 @@ impl Session {
         let done = self.root.commit_batch(&plans, ledger.clone())?;
         fault::point("batch.committed");
         self.ledger.apply(batch, &intake.files);
-        self.keep_checkpoint(batch, &intake.files);
+        self.keep_checkpoint(&intake.files);
         fault::point("batch.kept");
         let mirrored = Instant::now();
         if let Some(mirror) = &mut self.mirror {

@@ -13,6 +13,7 @@ pub mod mounts;
 pub mod oracle;
 pub mod place;
 pub mod power;
+pub mod site;
 mod spelling;
 mod values;
 
