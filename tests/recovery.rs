@@ -24,6 +24,7 @@ use millrace::tables::{Disk, LocalDisk};
 use millrace::verify;
 use support::faults::{FAULTS, FaultyDisk, RecordingDisk, Unsynced};
 use support::generate::{Kind, events};
+use support::place::{Place, order};
 use support::{contents, files, folders, oracle};
 
 fn tries() -> usize {
@@ -197,4 +198,30 @@ fn a_power_cut_at_any_call_loses_nothing_that_was_acknowledged() {
         history.finish(after.path(), &story);
     }
     assert!(cuts > 0, "no cut came after an acknowledged batch");
+}
+
+// ------------------------------------------------------------------------------------------- a record that is not it
+
+#[test]
+fn a_record_of_another_moment_destroys_nothing() {
+    let place = Place::quick();
+    let decision = place.path("tables/_millrace/decision");
+    place.put("1.json", order("O1", "10:00:00", "PAID", &["I1"]));
+    place.run_once(0);
+    let old = fs::read(&decision).unwrap();
+    place.put("2.json", order("O2", "10:00:00", "PAID", &["I2"]));
+    place.run_once(0);
+    let new = fs::read(&decision).unwrap();
+    for wrong in [Some(old), None] {
+        match wrong {
+            Some(bytes) => fs::write(&decision, bytes).unwrap(),
+            None => fs::remove_file(&decision).unwrap(),
+        }
+        let said = place.run_once(1);
+        assert!(said.err.contains("millrace repair"), "{}", said.err);
+    }
+    fs::write(&decision, new).unwrap();
+    place.run_once(0);
+    place.expect(&["verify"], 0);
+    assert_eq!(place.rows("select * from order_item").len(), 2);
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod cells;
 pub mod contents;
 pub mod faults;
 pub mod files;
@@ -10,8 +11,8 @@ pub mod generate;
 pub mod json;
 pub mod oracle;
 pub mod place;
-mod spelling;
-mod values;
+pub mod spelling;
+pub mod values;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
