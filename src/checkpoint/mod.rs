@@ -6,7 +6,8 @@
 //! rotted the next lost one would be silent.
 
 mod aside;
-mod codec;
+#[doc(hidden)]
+pub mod codec;
 mod guard;
 mod store;
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub fn parse(text: &[u8]) -> Option<Json> {
 /// The documents that stand one after another in `text` (one document, NDJSON, concatenated), or the elements of
 /// the arrays among them, each as its own bytes. `None` if something in between is no JSON.
 pub fn documents(text: &str) -> Option<Vec<Vec<u8>>> {
-    let mut reader = Reader { text: text.trim_start_matches('\u{feff}').chars().collect(), at: 0 };
+    let mut reader = Reader { text: text.strip_prefix('\u{feff}').unwrap_or(text).chars().collect(), at: 0 };
     let mut found = Vec::new();
     loop {
         reader.white();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod cells;
 pub mod contents;
 pub mod faults;
 pub mod files;
@@ -14,8 +15,8 @@ pub mod oracle;
 pub mod place;
 pub mod power;
 pub mod site;
-mod spelling;
-mod values;
+pub mod spelling;
+pub mod values;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -26,7 +26,15 @@ pub fn order(id: &str, time: &str, status: &str, lines: &[&str]) -> String {
 
 impl Place {
     pub fn new() -> Place {
-        let folder = tempfile::tempdir().unwrap();
+        Place::within(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory, where the disk is not what is tried.
+    pub fn quick() -> Place {
+        Place::within(super::folders::quick())
+    }
+
+    fn within(folder: tempfile::TempDir) -> Place {
         fs::create_dir(folder.path().join("input_events")).unwrap();
         Place { folder }
     }
