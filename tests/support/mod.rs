@@ -9,6 +9,7 @@ pub mod folders;
 pub mod generate;
 pub mod json;
 pub mod oracle;
+pub mod pieces;
 pub mod place;
 mod spelling;
 mod values;
