@@ -44,6 +44,23 @@ pub fn documents(text: &str) -> Option<Vec<Vec<u8>>> {
     }
 }
 
+/// Finds where values end in bytes that may be anything: a byte counts as a character, so places are bytes.
+pub struct Bytes(Reader);
+
+impl Bytes {
+    pub fn new(bytes: &[u8]) -> Bytes {
+        Bytes(Reader { text: bytes.iter().map(|b| char::from(*b)).collect(), at: 0 })
+    }
+
+    /// The byte behind the value that begins at `from`, or `None` if none does. Whether its texts are UTF-8 is
+    /// not looked at.
+    pub fn value_end(&mut self, from: usize) -> Option<usize> {
+        self.0.at = from;
+        self.0.value(0)?;
+        Some(self.0.at)
+    }
+}
+
 struct Reader {
     text: Vec<char>,
     at: usize,

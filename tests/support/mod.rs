@@ -12,6 +12,7 @@ pub mod history;
 pub mod json;
 pub mod mounts;
 pub mod oracle;
+pub mod pieces;
 pub mod place;
 pub mod power;
 pub mod site;
