@@ -2,7 +2,7 @@
 
 use millrace::batch::{Fingerprint, Resume};
 use millrace::checkpoint::codec::{Meta, decode_entry, decode_meta, encode_entry, encode_meta};
-use millrace::ledger::LedgerEntry;
+use millrace::ledger::{LedgerEntry, Mark};
 
 use super::number;
 
@@ -28,6 +28,7 @@ pub fn run(data: &[u8]) {
     let bit = at % (bytes.len() * 8);
     bytes[bit / 8] ^= 1 << (bit % 8);
     assert!(decode_entry(key, &bytes).is_err(), "bit {bit} flipped unnoticed");
-    let meta = Meta { root_id: key << 64 | u128::from(next()), watermark: next() };
+    let mark = Mark { batch: next(), version: next(), hash: key << 64 | u128::from(next()) };
+    let meta = Meta { root_id: key << 64 | u128::from(next()), watermark: next(), mark };
     assert_eq!(decode_meta(&encode_meta(meta)), Ok(meta));
 }
