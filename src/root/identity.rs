@@ -9,7 +9,8 @@ use crate::error::{Error, IoContext, Result};
 use crate::pipeline::model::Pipeline;
 use crate::tables::Disk;
 
-const FORMAT: u32 = 1;
+/// 2: quarantine rows say how many documents they stand for.
+const FORMAT: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -62,7 +63,8 @@ impl Identity {
         })?;
         if identity.format != FORMAT {
             return Err(Error::Config(format!(
-                "{} has format {}; this millrace knows format {FORMAT}",
+                "{} has format {}, of another version of millrace; this one knows format {FORMAT}: run it in a new folder \
+                 (`-C DIR`), or move `tables`, `checkpoint` and `database` away to build anew from the input",
                 path.display(),
                 identity.format
             )));
