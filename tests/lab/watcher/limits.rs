@@ -28,7 +28,7 @@ fn row_08_an_event_queue_that_overflows() {
         watched.folder(&folder, pick(50, 500));
         watched.folder(&watched.place.input("new/deep"), pick(50, 500));
         watched.run.signal(Signal::CONT);
-        let (seconds, found) = watched.all_taken(60);
+        let (seconds, found) = watched.all_taken(30);
         (files, slowest) = (files + found, slowest.max(seconds));
         watched.compare();
     }
