@@ -166,11 +166,13 @@ fn default_limits() -> Limits {
         file_bytes: 64 << 30,
         ratio: 200,
         quarantine_text_bytes: 4 << 10,
+        quarantine_documents: 10_000,
     }
 }
 
 fn limits(p: &mut Problems, node: &Node, limits: &mut Limits) {
-    const KEYS: [&str; 5] = ["depth", "document_bytes", "file_bytes", "ratio", "quarantine_text_bytes"];
+    const KEYS: [&str; 6] =
+        ["depth", "document_bytes", "file_bytes", "ratio", "quarantine_text_bytes", "quarantine_documents"];
     let Some(m) = members(p, node, "[limits]", &KEYS) else { return };
     // A decoder may use a stack frame a level, and 1,024 levels fit any thread's stack.
     limits.depth = narrow(m.or(p, "depth", 128, |p, n, w| count(p, n, w, 1_024)));
@@ -181,6 +183,8 @@ fn limits(p: &mut Problems, node: &Node, limits: &mut Limits) {
     limits.ratio = m.or(p, "ratio", limits.ratio, |p, n, w| count(p, n, w, 1_000_000));
     limits.quarantine_text_bytes =
         narrow(m.or(p, "quarantine_text_bytes", 4 << 10, |p, n, w| size(p, n, w, 1 << 30)));
+    limits.quarantine_documents =
+        m.or(p, "quarantine_documents", limits.quarantine_documents, |p, n, w| count(p, n, w, 1_000_000_000));
 }
 
 /// The readers' bounds keep these far below `usize::MAX` even on 32 bits.

@@ -63,6 +63,8 @@ pub struct Limits {
     pub ratio: u64,
     /// Bytes of text kept per quarantined document.
     pub quarantine_text_bytes: usize,
+    /// Bad documents of one file that get a row each; the rest share one.
+    pub quarantine_documents: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -10,7 +10,8 @@ use crate::fault;
 use crate::pipeline::model::Pipeline;
 use crate::tables::Disk;
 
-const FORMAT: u32 = 1;
+/// 2: quarantine rows say how many documents they stand for.
+const FORMAT: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -63,7 +64,8 @@ impl Identity {
         })?;
         if identity.format != FORMAT {
             return Err(Error::Config(format!(
-                "{} has format {}; this millrace knows format {FORMAT}",
+                "{} has format {}, of another version of millrace; this one knows format {FORMAT}: run it in a new folder \
+                 (`-C DIR`), or move `tables`, `checkpoint` and `database` away to build anew from the input",
                 path.display(),
                 identity.format
             )));

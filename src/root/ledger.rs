@@ -1,11 +1,12 @@
 //! What the tables say about files: the ledger in `_files`, what is wrong in `_quarantine`.
 
+use arrow::array::RecordBatch;
 use serde_json::Value;
 
 use crate::batch::FileRange;
 use crate::error::{Error, IoContext, Result};
 use crate::ledger::Mark;
-use crate::system::{self, QuarantineKey};
+use crate::system::{self, QuarantineKey, Tally};
 use crate::tables::names;
 
 use super::Root;
@@ -64,17 +65,32 @@ impl Root {
     /// What is in quarantine of the files that `wanted` names. Reads all of `_quarantine`, which is small or else the
     /// user's first worry.
     pub fn quarantined(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<QuarantineKey>> {
-        let table = &self.states[self.quarantine()].table;
         let mut keys = Vec::new();
+        self.read_quarantine(|rows| {
+            keys.extend(system::read_quarantine_keys(rows, wanted)?);
+            Some(())
+        })?;
+        Ok(keys)
+    }
+
+    /// How far quarantine is with `file`, of which some ranges were read.
+    pub fn tally(&self, file: &str) -> Result<Tally> {
+        let mut tally = Tally::default();
+        self.read_quarantine(|rows| system::add_to_tally(rows, file, &mut tally))?;
+        Ok(tally)
+    }
+
+    /// `take` gives `None` for rows that are not quarantine's.
+    fn read_quarantine(&self, mut take: impl FnMut(&RecordBatch) -> Option<()>) -> Result<()> {
+        let table = &self.states[self.quarantine()].table;
         for &file in table.files.keys() {
             for live in table.read(file)? {
-                let read = system::read_quarantine_keys(&live?.rows, wanted);
-                keys.extend(read.ok_or_else(|| {
+                take(&live?.rows).ok_or_else(|| {
                     Error::Corrupt(format!("{} is not ours; run `millrace repair`", table.def.dir.display()))
-                })?);
+                })?;
             }
         }
-        Ok(keys)
+        Ok(())
     }
 }
 

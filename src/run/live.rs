@@ -111,6 +111,10 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     let own = &session.root.paths.tables;
     let ignore = vec![own.clone(), "checkpoint".into(), "database".into()];
     let folder = Folder::open(&options.source, session.root.pipeline.source.settle_ms, &ignore)?;
+    if folder.was_made() {
+        let source = shown(&options.source.to_string_lossy());
+        observer.note(&format!("made the source folder {source}: it was missing"));
+    }
     let started = Instant::now();
     let ended = Ended { source: options.source.clone(), ..Ended::default() };
     let (open, mend) = (VecDeque::new(), (None, MENDING.0));

@@ -1,5 +1,6 @@
 //! Running: open, recover, then batch after batch. The only place where all steps meet.
 
+mod cap;
 pub mod intake;
 pub mod level;
 mod live;
@@ -43,6 +44,7 @@ pub struct Session {
     pub flattener: Arc<Flattener>,
     checkpoint: Option<SledCheckpoint>,
     mirror: Option<level::Kept>,
+    tallies: cap::Tallies,
     /// What there is to tell the user, not yet told.
     pub notes: Vec<String>,
 }
@@ -87,7 +89,16 @@ impl Session {
         fault::point("open.done");
         let flattener = Arc::new(Flattener::new(&root.pipeline));
         let upkeep = Upkeep::new(policy);
-        Ok(Session { upkeep, root, ledger, flattener, checkpoint, mirror, notes })
+        Ok(Session {
+            tallies: cap::Tallies::new(),
+            upkeep,
+            root,
+            ledger,
+            flattener,
+            checkpoint,
+            mirror,
+            notes,
+        })
     }
 
     /// A little maintenance, after a batch.

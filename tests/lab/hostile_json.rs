@@ -2,11 +2,12 @@
 //!
 //! `cases` rebuilds the classes of the public JSONTestSuite; `grammar` puts each of them alone, among neighbours and in
 //! arrays; `decided` says what becomes of what the grammar leaves open; `values` follows them into the tables;
-//! `archives`, `names`, `large` and `streams` are about what stands around the JSON.
+//! `archives`, `names`, `large`, `streams` and `flood` are about what stands around the JSON.
 
 mod archives;
 mod cases;
 mod decided;
+mod flood;
 mod grammar;
 mod large;
 mod names;

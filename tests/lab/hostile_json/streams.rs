@@ -40,6 +40,7 @@ fn row_11_a_file_that_was_mended_leaves_quarantine() {
 #[test]
 fn row_11_quarantine_does_not_show_how_a_file_was_cut() {
     let bad: String = (0..40_000).map(|n| format!("{{\"bad\":{n},\"pad\":\"{:060}\"}}\n", 0)).collect();
+    let text = bad.clone();
     let bad = packed("bad.ndjson.gz", bad.as_bytes());
     let contents = |beside: usize| {
         let place = Place::quick();
@@ -51,10 +52,16 @@ fn row_11_quarantine_does_not_show_how_a_file_was_cut() {
         }
         place.put("bad.ndjson.gz", &bad);
         run(&place, 3);
-        let sql = "select file, byte_offset, line, reason, content_hash from _quarantine order by 1, 2";
+        let sql =
+            "select file, byte_offset, line, reason, content_hash, documents from _quarantine order by 1, 2";
         place.expect(&["query", "--csv", sql], 0).out
     };
     let alone = contents(0);
-    assert_eq!(alone.lines().count(), 40_001);
+    // One by one up to the cap, the rest in one row that counts them.
+    assert_eq!(alone.lines().count(), 10_002);
+    let offset: usize = text.split_inclusive('\n').take(10_000).map(str::len).sum();
+    let last = format!("bad.ndjson.gz,{offset},10001,30000 more from byte {offset} on: ");
+    assert!(alone.lines().last().unwrap().starts_with(&last), "{last}\n{:?}", alone.lines().last());
+    assert!(alone.trim_end().ends_with(",30000"));
     assert!(alone == contents(50), "quarantine depends on the cut");
 }
