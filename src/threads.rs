@@ -45,6 +45,12 @@ fn claim<'i, T>(next: &AtomicUsize, items: &'i [T]) -> Option<(usize, &'i T)> {
     Some((at, items.get(at)?))
 }
 
+/// Tokio panics where it gets no descriptor for its signals: more than it needs must be free before it is asked.
+pub fn runtime_is_possible() -> std::io::Result<()> {
+    let held = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
+    held.into_iter().try_for_each(|pair| pair.map(drop))
+}
+
 /// A thread panicked: its message is on stderr.
 pub fn died() -> Error {
     Error::Bug("a worker thread panicked".into())

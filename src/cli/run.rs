@@ -17,6 +17,7 @@ use crate::report::{BatchReport, lines};
 use crate::run::{self, Found, Observer, Options, Places, Session, Stop};
 use crate::tables::LocalDisk;
 use crate::text::shown;
+use crate::threads;
 
 /// Replay the source folder, then watch it (the default command).
 ///
@@ -68,10 +69,7 @@ fn catch_signals() -> Result<Stop> {
     let told = stop.clone();
     let seen = AtomicU32::new(0);
     let refused = |source| Error::System { doing: "waiting for signals", source };
-    // Tokio panics where it gets no descriptor for its signals: more than it needs must be free.
-    for held in [(); 4].map(|()| std::os::unix::net::UnixStream::pair()) {
-        held.map_err(refused)?;
-    }
+    threads::runtime_is_possible().map_err(refused)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
     std::thread::spawn(move || {
         runtime.block_on(async {

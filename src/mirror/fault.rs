@@ -76,6 +76,8 @@ pub fn named(path: &Path, doing: &'static str, e: rusqlite::Error) -> Error {
 
 /// "Input/output error".
 const FAILED: i32 = 5;
+/// "No space left on device".
+const NO_ROOM: i32 = 28;
 
 /// SQLite says what it could not do, hardly ever why: the system is asked again.
 fn cause(path: &Path, e: rusqlite::Error) -> std::io::Error {
@@ -83,9 +85,7 @@ fn cause(path: &Path, e: rusqlite::Error) -> std::io::Error {
     let is_full = || rustix::fs::statvfs(folder).is_ok_and(|s| s.f_bavail * s.f_bsize < 1 << 16);
     match code(&e) {
         Some(ErrorCode::SystemIoFailure) if !is_full() => std::io::Error::from_raw_os_error(FAILED),
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-            std::io::Error::new(std::io::ErrorKind::StorageFull, e)
-        }
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => std::io::Error::from_raw_os_error(NO_ROOM),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             let opened = std::fs::File::options().read(true).write(true).open(path).map(|_| ());
             let opened = match opened {

@@ -18,6 +18,7 @@ use super::disk::Disk;
 use super::log::{DvDescriptor, FileAction};
 use super::store::DurableStore;
 use crate::error::{Error, Result, refused};
+use crate::threads;
 
 /// The kernel's engine over local files. The multi-threaded executor is a must: with the default one, writing a
 /// log checkpoint hangs for ever.
@@ -50,9 +51,11 @@ pub struct Logged {
 impl Kernel {
     /// `temp` is where files are written before they get their name.
     pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Result<Self> {
+        let refusal = |source| Error::System { doing: "starting the Delta engine", source };
+        threads::runtime_is_possible().map_err(refusal)?;
         let executor =
             TokioMultiThreadExecutor::new_owned_runtime(Some(2), Some(4)).map_err(|e| match refused(&e) {
-                Some(source) => Error::System { doing: "starting the Delta engine", source },
+                Some(source) => refusal(source),
                 None => Error::Bug(format!("starting the Delta engine: {e}")),
             })?;
         let store = Arc::new(DurableStore::new(disk, temp.to_path_buf()));
