@@ -25,7 +25,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-fn try_one(target: &str, body: fn(&[u8]), data: &[u8], from: &str) {
+fn try_one(target: &str, body: bodies::Body, data: &[u8], from: &str) {
     // The body's own message has been printed by then.
     if catch_unwind(|| body(data)).is_err() {
         let path = std::env::temp_dir().join(format!("millrace-crash-{target}"));
@@ -105,13 +105,13 @@ macro_rules! targets {
 
 targets! {
     row_12_checkpoint "checkpoint" 3000 200_000;
-    row_12_decode "decode" 2000 100_000;
-    row_12_flatten "flatten" 1000 50_000;
+    row_12_decode "decode" 5000 100_000;
+    row_12_flatten "flatten" 3000 50_000;
     row_12_index "index" 300 20_000;
-    row_12_mask "mask" 2000 100_000;
+    row_12_mask "mask" 4000 100_000;
     row_12_names "names" 3000 200_000;
     row_12_path "path" 500 20_000;
     row_12_pipeline "pipeline" 300 20_000;
-    row_12_query "query" 500 20_000;
+    row_12_query "query" 1000 20_000;
     row_12_record "record" 3000 200_000;
 }

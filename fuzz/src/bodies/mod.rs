@@ -15,8 +15,11 @@ pub mod pipeline;
 pub mod query;
 pub mod record;
 
+/// Takes any bytes.
+pub type Body = fn(&[u8]);
+
 /// Every target by its name, which is also its folder of seeds and of regressions.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("checkpoint", checkpoint::run),
     ("decode", decode::run),
     ("flatten", flatten::run),

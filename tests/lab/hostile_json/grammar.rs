@@ -85,7 +85,10 @@ fn row_11_every_class_in_every_position() {
         let string = class == "strings" || class == "utf-8";
         for event in events(&text, string && text.first() == Some(&b'"')) {
             let shown = String::from_utf8_lossy(&event[..event.len().min(200)]);
-            assert!(is_json(&event) == valid || class == "too deep", "the generator is wrong about {class}: {shown}");
+            assert!(
+                is_json(&event) == valid || class == "too deep",
+                "the generator is wrong about {class}: {shown}"
+            );
             for position in ALONE.into_iter().chain(AMONG).chain(ELEMENTS) {
                 let taken = position.taken(&event);
                 let arrived = (taken.times("case"), !taken.bad.is_empty());
