@@ -17,9 +17,10 @@ const LIMITS: Limits = Limits {
     file_bytes: 1 << 26,
     ratio: 200,
     quarantine_text_bytes: 64,
+    quarantine_documents: 100,
 };
 const SMALL: Limits =
-    Limits { depth: 3, document_bytes: 40, file_bytes: 1000, ratio: 200, quarantine_text_bytes: 8 };
+    Limits { depth: 3, document_bytes: 40, file_bytes: 1000, quarantine_text_bytes: 8, ..LIMITS };
 
 /// The first byte says how the file is named, packed and cut; the rest is what stands in it.
 pub fn run(data: &[u8]) {
