@@ -42,7 +42,11 @@ pub fn open(
         }
         move_all(disk, &tried, &log, false)?;
     }
-    let Err(broken) = kernel.log(&def.dir, None) else { return kernel.open(&def.dir) };
+    let broken = match kernel.open(&def.dir) {
+        // What else is wrong with a log that can be replayed is no checkpoint's fault.
+        Err(e) if !opens() => e,
+        done => return done,
+    };
     // The hint first: pointing at a checkpoint that is gone, it would make the older ones look damaged.
     let hint = vec![HINT.to_owned()];
     for files in std::iter::once(hint).chain(checkpoints(&log)?.into_values().rev()) {

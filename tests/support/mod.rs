@@ -7,6 +7,7 @@ pub mod faults;
 pub mod files;
 pub mod folders;
 pub mod generate;
+pub mod history;
 pub mod json;
 pub mod oracle;
 pub mod place;
