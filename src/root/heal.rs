@@ -42,7 +42,11 @@ pub fn open(
         }
         move_all(disk, &tried, &log, false)?;
     }
-    let Some(broken) = damage()? else { return kernel.open(&def.dir) };
+    let broken = match kernel.open(&def.dir) {
+        // What else is wrong with a log that can be replayed is no checkpoint's fault.
+        Err(e) if damage()?.is_some() => e,
+        done => return done,
+    };
     // The hint first: pointing at a checkpoint that is gone, it would make the older ones look damaged.
     let hint = vec![HINT.to_owned()];
     for files in std::iter::once(hint).chain(checkpoints(&log)?.into_values().rev()) {

@@ -17,6 +17,7 @@ pub mod place;
 pub mod power;
 pub mod site;
 pub mod spelling;
+pub mod trial;
 pub mod values;
 
 use std::path::Path;
