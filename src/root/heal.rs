@@ -21,10 +21,19 @@ pub fn open(
     def: &TableDef,
     notes: &mut Vec<String>,
 ) -> Result<Opened> {
-    let Err(broken) = kernel.log(&def.dir, None) else { return kernel.open(&def.dir) };
     let log = names::log_dir(&def.dir);
     let away = paths.own.join("aside").join(&def.name);
     let mut moved = Vec::new();
+    if !is_sound(disk, &log)? && move_file(disk, &log, &away, HINT)? {
+        moved.push(HINT.to_owned());
+    }
+    let Err(broken) = kernel.log(&def.dir, None) else {
+        notes.extend(moved.first().map(|hint| {
+            let (table, away) = (&def.name, away.display());
+            format!("{hint} of {table} names no log checkpoint that is there; it is only a hint, and is now in {away}")
+        }));
+        return kernel.open(&def.dir);
+    };
     for (version, checkpoint) in checkpoints(&log)?.into_iter().rev() {
         for name in checkpoint.into_iter().chain([HINT.to_owned()]) {
             if move_file(disk, &log, &away, &name)? {
@@ -45,6 +54,19 @@ pub fn open(
         move_file(disk, &away, &log, &name)?;
     }
     Err(broken)
+}
+
+/// There is no hint, or it names a log checkpoint that is there. The kernel passes a damaged one by in silence; other
+/// readers may not.
+fn is_sound(disk: &dyn Disk, log: &Path) -> Result<bool> {
+    let path = log.join(HINT);
+    let bytes = match disk.read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        other => other.at("reading", &path)?,
+    };
+    let hint: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    let version = hint.and_then(|h| h["version"].as_u64());
+    Ok(version.is_some_and(|v| checkpoints(log).is_ok_and(|found| found.contains_key(&v))))
 }
 
 /// The files of every log checkpoint, by version.
