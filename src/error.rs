@@ -4,6 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// How a text about damage ends.
+const REPAIR: &str = "; run `millrace repair`";
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,33 @@ impl Error {
             (_, Some(FAILED)) => Some("the system's log says more; once the disk is well, start again"),
             _ => None,
         }
+    }
+
+    /// Several errors as one that names them all. What is neither damage nor somebody else's doing goes first, alone:
+    /// the rest may come of it.
+    pub fn all(errors: Vec<Error>) -> Option<Error> {
+        let mut foreign = false;
+        let mut texts = Vec::new();
+        for error in errors {
+            match error {
+                Error::Corrupt(text) => texts.push(text),
+                Error::Foreign(text) => {
+                    foreign = true;
+                    texts.push(text);
+                }
+                other => return Some(other),
+            }
+        }
+        let last = texts.pop()?;
+        let mut lines: Vec<&str> = texts.iter().map(|t| t.strip_suffix(REPAIR).unwrap_or(t)).collect();
+        lines.push(&last);
+        let text = lines.join("\n");
+        Some(if foreign { Error::Foreign(text) } else { Error::Corrupt(text) })
+    }
+
+    /// A text about damage without the advice to run `repair`: for `repair` itself.
+    pub fn without_advice(text: &str) -> String {
+        text.replace(REPAIR, "").replace(", then run `millrace repair`", "")
     }
 
     /// The process exit code for this error.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{Global, Output, database, load_pipeline};
+use super::{EXIT_UNCLEAN, Global, Output, database, load_pipeline};
 use crate::clock;
 use crate::commit::Paths;
 use crate::error::Result;
@@ -18,6 +18,7 @@ use crate::tables::{LocalDisk, names};
 ///
 /// Where every input file that the ledger names is still there, the tables are built again from them, exactly.
 /// Otherwise what is gone is taken from the rows of the old tables. The old tables are moved aside, never deleted.
+/// Exits with 3 if there is something that the new tables cannot know.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  millrace repair && millrace verify")]
 pub struct RepairArgs {}
@@ -43,8 +44,8 @@ pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
         )),
         Outcome::FromRows { aside, gone, unknown } => {
             out.say(&format!(
-                "built again from the input files and, where {gone} inputs are gone, from the old tables, which are \
-                 in {}",
+                "built again from the input files and, where {} gone, from the old tables, which are in {}",
+                if *gone == 1 { "1 input is".into() } else { format!("{gone} inputs are") },
                 aside.display()
             ));
             if !unknown.is_empty() {
@@ -53,7 +54,8 @@ pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
             unknown.iter().for_each(|u| out.say(&format!("  {u}")));
         }
     }
-    Ok(0)
+    let in_doubt = matches!(&done, Outcome::FromRows { unknown, .. } if !unknown.is_empty());
+    Ok(if in_doubt { EXIT_UNCLEAN } else { 0 })
 }
 
 /// Damage may have left little of a root; what counts is that there was one.

@@ -62,6 +62,7 @@ pub fn repair(
     say: &mut dyn FnMut(&str),
 ) -> Result<Outcome> {
     let repair = Repair { places, pipeline, disk, clock };
+    let say: &mut dyn FnMut(&str) = &mut |line| say(&Error::without_advice(line));
     let paths = Paths::new(places.tables.clone());
     if let Some(aside) = swap::finish(repair.disk.as_ref(), &paths)? {
         say(&format!("an earlier repair is finished; the old tables are now in {}", aside.display()));
@@ -72,7 +73,7 @@ pub fn repair(
     if found.is_empty() {
         return Ok(Outcome::Sound);
     }
-    found.iter().for_each(|problem| say(&format!("found: {problem}")));
+    found.iter().flat_map(|problem| problem.lines()).for_each(|problem| say(&format!("found: {problem}")));
     repair.rebuild(&paths, say)
 }
 

@@ -27,7 +27,7 @@ pub fn open(
     let aside = paths.own.join("aside");
     let (away, tried) = (aside.join(&def.name), aside.join(format!("{}.tried", def.name)));
     let damage = || damage(kernel, def);
-    let mut told = |disk: &dyn Disk| {
+    let told = |notes: &mut Vec<String>| {
         move_all(disk, &tried, &away, true)?;
         notes.push(format!(
             "the log checkpoint of {} was damaged; every commit since is there, so nothing is lost. It is now in {}",
@@ -38,9 +38,15 @@ pub fn open(
     };
     if !list(&tried)?.is_empty() {
         if damage()?.is_none() {
-            return told(disk);
+            return told(notes);
         }
         move_all(disk, &tried, &log, false)?;
+    }
+    if !is_sound(disk, &log)? && move_file(disk, &log, &away, HINT)? {
+        let (table, away) = (&def.name, away.display());
+        notes.push(format!(
+            "{HINT} of {table} names no log checkpoint that is there; it is only a hint, and is now in {away}"
+        ));
     }
     let broken = match kernel.open(&def.dir) {
         // What else is wrong with a log that can be replayed is no checkpoint's fault.
@@ -55,7 +61,7 @@ pub fn open(
             fault::point("heal.moved");
         }
         if damage()?.is_none() {
-            return told(disk);
+            return told(notes);
         }
         fault::point("heal.tried");
     }
@@ -97,6 +103,19 @@ fn list(dir: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// There is no hint, or it names a log checkpoint that is there. The kernel passes a damaged one by in silence; other
+/// readers may not.
+fn is_sound(disk: &dyn Disk, log: &Path) -> Result<bool> {
+    let path = log.join(HINT);
+    let bytes = match disk.read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        other => other.at("reading", &path)?,
+    };
+    let hint: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    let version = hint.and_then(|h| h["version"].as_u64());
+    Ok(version.is_some_and(|v| checkpoints(log).is_ok_and(|found| found.contains_key(&v))))
+}
+
 /// The files of every log checkpoint, by version.
 fn checkpoints(log: &Path) -> Result<BTreeMap<u64, Vec<String>>> {
     let mut found: BTreeMap<u64, Vec<String>> = BTreeMap::new();
@@ -113,13 +132,14 @@ fn checkpoint_version(name: &str) -> Option<u64> {
     (rest.starts_with(".checkpoint") && rest.ends_with(".parquet")).then(|| digits.parse().ok()).flatten()
 }
 
-/// Where there is no such file, nothing.
-fn move_file(disk: &dyn Disk, from: &Path, to: &Path, name: &str) -> Result<()> {
+/// True if there was such a file.
+fn move_file(disk: &dyn Disk, from: &Path, to: &Path, name: &str) -> Result<bool> {
     let (old, new): (PathBuf, PathBuf) = (from.join(name), to.join(name));
     if !old.exists() {
-        return Ok(());
+        return Ok(false);
     }
     disk.create_dir(to).at("making", to)?;
     disk.replace(&old, &new).at("moving aside", &old)?;
-    disk.sync_dir(to).and_then(|()| disk.sync_dir(from)).at("syncing", to)
+    disk.sync_dir(to).and_then(|()| disk.sync_dir(from)).at("syncing", to)?;
+    Ok(true)
 }

@@ -199,7 +199,8 @@ fn damaged(path: &Path, how: &str) -> Error {
     Error::Corrupt(format!("the key index file {} {how}; run `millrace repair`", path.display()))
 }
 
-fn checksum_of(mut file: &File) -> io::Result<String> {
+/// [`checksum`] of what can be read from here on.
+pub fn checksum_of(mut file: &File) -> io::Result<String> {
     let (mut hash, mut buffer) = (Xxh3::new(), vec![0; 1 << 18]);
     loop {
         match file.read(&mut buffer)? {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, StructArray};
+use arrow::array::{Array, AsArray, MapArray, RecordBatch, StructArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use delta_kernel::Engine;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
@@ -15,7 +15,7 @@ use roaring::RoaringTreemap;
 use url::Url;
 
 use super::disk::Disk;
-use super::log::{DvDescriptor, FileAction};
+use super::log::{CHECKSUM_TAG, DvDescriptor, FileAction};
 use super::store::DurableStore;
 use crate::error::{Error, Result, refused};
 use crate::threads;
@@ -175,7 +175,21 @@ fn file_action(rows: &RecordBatch, row: usize) -> Option<FileAction> {
         modification_time: long("modificationTime")?,
         stats: text("stats").unwrap_or_else(|| "{}".into()),
         dv: if dv.is_valid(row) { Some(descriptor(dv, row)?) } else { None },
+        checksum: checksum(rows, row),
     })
+}
+
+fn checksum(rows: &RecordBatch, row: usize) -> Option<String> {
+    let constants = rows.column_by_name("fileConstantValues")?.as_struct_opt()?;
+    let tags = constants.column_by_name("tags")?.as_any().downcast_ref::<MapArray>()?;
+    if constants.is_null(row) || tags.is_null(row) {
+        return None;
+    }
+    let entries = tags.value(row);
+    let (keys, values) =
+        (entries.column(0).as_string_opt::<i32>()?, entries.column(1).as_string_opt::<i32>()?);
+    let at = (0..entries.len()).find(|at| keys.value(*at) == CHECKSUM_TAG && values.is_valid(*at))?;
+    Some(values.value(at).to_owned())
 }
 
 fn descriptor(dv: &StructArray, row: usize) -> Option<DvDescriptor> {

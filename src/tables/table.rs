@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::disk::Disk;
 use super::kernel::Opened;
 use super::log::{self, DvDescriptor, FileAction};
-use super::names;
 use super::parquet::{self, LiveRows};
 use super::rewrite::Ready;
+use super::{index_file, names};
 use crate::batch::{Deletion, FileId};
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
@@ -96,6 +96,22 @@ impl Table {
         LiveRows::open(&self.path(file), live.deleted.clone())
     }
 
+    /// A file is, byte by byte, what was written.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not.
+    pub fn check_bytes(&self, file: FileId) -> Result<()> {
+        let path = self.path(file);
+        let written = self.files.get(&file).and_then(|live| live.action.checksum.as_deref());
+        let found =
+            std::fs::File::open(&path).and_then(|f| index_file::checksum_of(&f)).at("reading", &path)?;
+        if written.is_none_or(|written| written == found) {
+            return Ok(());
+        }
+        let what = "is not what was written: its checksum does not match";
+        Err(Error::Corrupt(format!("{} {what}; run `millrace repair`", path.display())))
+    }
+
     /// Writes the batch's data file and deletion vectors, synced; the directory is the caller's to sync.
     pub fn stage(
         &self,
@@ -150,6 +166,7 @@ impl Table {
             modification_time: now_ms,
             stats: ready.stats.clone(),
             dv: None,
+            checksum: Some(ready.checksum.clone()),
         };
         change.add = if deleted.is_empty() {
             Some((batch, LiveFile { action, rows: ready.rows, deleted }))
@@ -177,6 +194,7 @@ impl Table {
             modification_time: now_ms,
             stats: parquet::stats(rows, &self.def.stats),
             dv: None,
+            checksum: Some(index_file::checksum(&bytes)),
         };
         Ok(LiveFile { action, rows: rows.num_rows() as u64, deleted: RoaringTreemap::new() })
     }

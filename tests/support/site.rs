@@ -130,7 +130,11 @@ impl Site {
 
     /// Takes at most so many batches of what there is, in this process.
     pub fn take(&self, batches: u64) -> Result<Ended> {
-        let session = self.session(Arc::new(LocalDisk), maintain::Policy::default())?;
+        self.take_with(batches, Arc::new(LocalDisk), maintain::Policy::default())
+    }
+
+    pub fn take_with(&self, batches: u64, disk: Arc<dyn Disk>, policy: maintain::Policy) -> Result<Ended> {
+        let session = self.session(disk, policy)?;
         let options = Options { source: self.source().to_path_buf(), once: true, threads: 1 };
         let stop = Stop::default();
         run(session, &options, &stop, &mut StopsAfter { left: batches, stop: stop.clone() })
