@@ -38,6 +38,7 @@ impl Pipe {
             shape: Shape { nodes: vec![ShapeNode::default()] },
             quarantine_raw: false,
             mirror: false,
+            history_commits: None,
             fingerprint: 0,
         })
     }

@@ -1,9 +1,11 @@
 //! Log checkpoints, and the removal of what lies behind a verified one.
 //!
 //! A log may be cut at an older checkpoint once a newer one was read back and found right, enough newer commits
-//! stand, and every commit up to the cut is older than the retention; the wall clock alone never decides. Every
-//! version from the cut on stays readable: what the cut's version or a later batch names stays, the rest goes,
-//! commits, data files and deletion vectors. Works on files that never change, so it runs beside the batches.
+//! stand, and every commit up to the cut is older than the retention, by time or, where that is bounded too, by
+//! number; the wall clock alone never decides. Every version from the cut on stays readable: what the cut's version
+//! or a later batch names stays, the rest goes, commits, data files and deletion vectors. Of the log checkpoints
+//! behind the cut a few stay: each holds every tombstone of the retention, so together they would grow with its
+//! square. Works on files that never change, so it runs beside the batches.
 
 use std::collections::HashSet;
 use std::fs;
@@ -31,6 +33,12 @@ pub struct Retention {
     pub keep_ms: i64,
 }
 
+/// Log checkpoints that stay, besides the newest.
+const SPREAD: u64 = 16;
+/// A reader may be about to read what was the newest a moment ago; and of a newest one that is damaged, the one
+/// before takes the place.
+const NEWEST: usize = 4;
+
 impl Default for Retention {
     fn default() -> Self {
         Retention { checkpoint_every: 50, keep_commits: 20, keep_ms: 24 * 3600 * 1000 }
@@ -47,6 +55,8 @@ pub struct Job {
     disk: Arc<dyn Disk>,
     now_ms: i64,
     retention: Retention,
+    /// No more commits than this stay, however young.
+    most_commits: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -67,6 +77,7 @@ pub fn due(root: &Root, retention: &Retention) -> Option<Job> {
         disk: root.disk.clone(),
         now_ms: root.clock.now_micros() / 1000,
         retention: *retention,
+        most_commits: root.pipeline.history_commits,
     })
 }
 
@@ -94,14 +105,16 @@ impl Job {
                 self.dir.display()
             )));
         }
-        let log = Log::list(&names::log_dir(&self.dir))?;
+        let mut log = Log::list(&names::log_dir(&self.dir))?;
         if let Some(cut) = self.cut(&log)? {
             fault::point("clean.verified");
             self.sweep(cut, cancel)?;
             fault::point("clean.swept");
             log.shorten(self.disk.as_ref(), cut)?;
             fault::point("clean.shortened");
+            log = Log::list(&log.dir)?;
         }
+        log.thin(self.disk.as_ref())?;
         Ok(Cleaned { table: self.table, checkpoint })
     }
 
@@ -111,7 +124,9 @@ impl Job {
         let newest_up_to = |limit: u64| log.checkpoints().filter(|v| *v <= limit).max();
         let Some(farthest) = newest_up_to(limit) else { return Ok(None) };
         let mut cut = Some(farthest);
-        for version in log.commits().filter(|v| *v <= farthest) {
+        let most = self.most_commits.and_then(|most| self.view.version.checked_sub(most));
+        let is_many = |version: u64| most.is_some_and(|most| version <= most);
+        for version in log.commits().filter(|v| *v <= farthest && !is_many(*v)) {
             let commit = Commit::read(self.disk.as_ref(), &log.dir, version)?;
             if commit.timestamp.is_none_or(|t| self.now_ms.saturating_sub(t) < self.retention.keep_ms) {
                 cut = version.checked_sub(1).and_then(newest_up_to);
@@ -176,6 +191,24 @@ impl Log {
 
     fn checkpoints(&self) -> impl Iterator<Item = u64> {
         self.files.iter().filter(|(_, name)| name.contains(".checkpoint")).map(|(version, _)| *version)
+    }
+
+    /// Removes the log checkpoints that neither a reader of a moment ago nor a later cut needs: the newest stay, and
+    /// about as many as [`SPREAD`] of the others, spread evenly. Between them every version is read from commits.
+    fn thin(&self, disk: &dyn Disk) -> Result<()> {
+        let all: Vec<u64> = self.checkpoints().collect();
+        let (Some(first), Some(last)) = (all.first(), all.last()) else { return Ok(()) };
+        let (gap, mut kept) = ((last - first) / SPREAD, *first);
+        let newest = all.len().saturating_sub(NEWEST);
+        for &version in all.iter().take(newest).skip(1) {
+            if version - kept >= gap {
+                kept = version;
+                continue;
+            }
+            let path = self.dir.join(names::log_checkpoint(version));
+            disk.remove(&path).at("removing", &path)?;
+        }
+        Ok(())
     }
 
     fn oldest(&self) -> Option<u64> {

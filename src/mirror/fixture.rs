@@ -112,6 +112,7 @@ pub fn pipeline() -> Pipeline {
         shape: Shape::default(),
         quarantine_raw: false,
         mirror: true,
+        history_commits: None,
         fingerprint: 7,
     }
 }

@@ -18,6 +18,7 @@ pub(super) struct File {
     pub limits: Limits,
     pub quarantine_raw: bool,
     pub mirror: bool,
+    pub history_commits: Option<u64>,
     /// `None`: could not be read.
     pub event_key: Option<Vec<PartFile>>,
     pub sequence: Option<Vec<PartFile>>,
@@ -74,14 +75,25 @@ pub(super) struct ReferenceFile {
 
 /// Everything that the tree says.
 pub(super) fn read(p: &mut Problems, root: &Node) -> File {
-    const KEYS: [&str; 9] =
-        ["version", "name", "source", "limits", "quarantine", "mirror", "event", "tables", "views"];
+    const KEYS: [&str; 10] = [
+        "version",
+        "name",
+        "source",
+        "limits",
+        "quarantine",
+        "mirror",
+        "history",
+        "event",
+        "tables",
+        "views",
+    ];
     let mut file = File {
         name: At::new(String::new(), 0..0),
         source: default_source(),
         limits: default_limits(),
         quarantine_raw: false,
         mirror: true,
+        history_commits: None,
         event_key: None,
         sequence: None,
         tables: Vec::new(),
@@ -100,6 +112,7 @@ pub(super) fn read(p: &mut Problems, root: &Node) -> File {
     }
     file.quarantine_raw = switch(p, &top, "quarantine", "raw", false);
     file.mirror = switch(p, &top, "mirror", "sqlite", true);
+    file.history_commits = history(p, &top);
     if let Some(node) = top.require(p, "event") {
         event(p, node, &mut file);
     }
@@ -139,6 +152,13 @@ fn version(p: &mut Problems, top: &Members) {
 fn switch(p: &mut Problems, top: &Members, table: &str, key: &str, default: bool) -> bool {
     let inner = top.get(table).and_then(|node| members(p, node, &format!("[{table}]"), &[key]));
     inner.map_or(default, |m| m.or(p, key, default, boolean))
+}
+
+/// `[history] commits = 1000`, of which both may be left out.
+fn history(p: &mut Problems, top: &Members) -> Option<u64> {
+    let inner = top.get("history").and_then(|node| members(p, node, "[history]", &["commits"]))?;
+    let commits = inner.get("commits")?;
+    Some(count(p, commits, "\"commits\"", 1 << 40)?)
 }
 
 fn default_source() -> Source {

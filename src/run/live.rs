@@ -186,7 +186,9 @@ impl Live<'_> {
             if self.options.once && !took && self.nothing_to_wait_for(&listing) {
                 return Ok(());
             }
-            if first && !took && !self.options.once {
+            // All that was there at the start is taken. What came meanwhile is live: where it never stops coming,
+            // no listing would ever be empty.
+            if first && !self.options.once {
                 self.ended.seconds = self.started.elapsed().as_secs_f64();
                 self.observer.caught_up(&self.ended);
                 first = false;

@@ -54,6 +54,11 @@ pub fn dv_file_of(path_or_inline: &str) -> Option<String> {
     (bytes == dv_uuid(batch)).then(|| dv_file(batch))
 }
 
+/// `00000000000000000012.checkpoint.parquet`
+pub fn log_checkpoint(version: u64) -> String {
+    format!("{version:020}.checkpoint.parquet")
+}
+
 /// `00000000000000000012.json`
 pub fn commit_file(version: u64) -> String {
     format!("{version:020}.json")

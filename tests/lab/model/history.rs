@@ -162,7 +162,7 @@ fn put() -> impl Strategy<Value = Put> {
         2 => Just(Shape::Wide),
         1 => Just(Shape::Members),
     ];
-    (0usize..8, numbers(0..8), shape, any::<bool>()).prop_map(|(name, events, shape, in_place)| Put {
+    (0usize..8, numbers(0..12), shape, any::<bool>()).prop_map(|(name, events, shape, in_place)| Put {
         name,
         events,
         shape,
