@@ -29,8 +29,15 @@ pub fn check_root(record: &Record, identity: &Identity, paths: &Paths) -> Result
 pub fn check_folders(defs: &[TableDef]) -> Result<()> {
     for def in defs {
         for dir in [names::log_dir(&def.dir), names::index_dir(&def.dir)] {
-            if !dir.is_dir() {
-                return Err(Error::Corrupt(format!("{} is missing; run `millrace repair`", dir.display())));
+            match std::fs::metadata(&dir) {
+                Ok(found) if found.is_dir() => {}
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("looking at", &dir, e));
+                }
+                _ => {
+                    let what = format!("{} is missing; run `millrace repair`", dir.display());
+                    return Err(Error::Corrupt(what));
+                }
             }
         }
     }

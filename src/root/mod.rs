@@ -80,7 +80,7 @@ impl Root {
         swap::finish(disk.as_ref(), &paths)?;
         create::folders(disk.as_ref(), &paths)?;
         let lock = lock::take(&paths.own.join("lock"))?;
-        if swap::pending(&paths) {
+        if swap::pending(&paths)? {
             let what = format!("a repair of {} was just finished; start again", paths.tables.display());
             return Err(Error::Busy(what));
         }
