@@ -141,6 +141,11 @@ pub fn refused(e: &dyn std::fmt::Display) -> Option<std::io::Error> {
     by_the_place.then(|| std::io::Error::from_raw_os_error(number))
 }
 
+/// Whether something of that name is there. What cannot be looked at is not taken for missing.
+pub fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().at("looking at", path)
+}
+
 /// Adds the path and the verb to a bare I/O error.
 pub trait IoContext<T> {
     fn at(self, doing: &'static str, path: impl AsRef<Path>) -> Result<T>;

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{EXIT_UNCLEAN, Global, Output, database, load_pipeline};
 use crate::clock;
 use crate::commit::Paths;
-use crate::error::Result;
+use crate::error::{Result, is_there};
 use crate::pipeline::model::Pipeline;
 use crate::repair::{self, Outcome};
 use crate::root::{self, swap};
@@ -60,6 +60,9 @@ pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
 
 /// Damage may have left little of a root; what counts is that there was one.
 fn must_exist(paths: &Paths, pipeline: &Pipeline) -> Result<()> {
-    let any_log = || root::defs(pipeline, paths).iter().any(|def| names::log_dir(&def.dir).exists());
-    if paths.own.exists() || swap::pending(paths) || any_log() { Ok(()) } else { super::must_exist(paths) }
+    let mut there = is_there(&paths.own)? || swap::pending(paths)?;
+    for def in root::defs(pipeline, paths) {
+        there |= is_there(&names::log_dir(&def.dir))?;
+    }
+    if there { Ok(()) } else { super::must_exist(paths) }
 }

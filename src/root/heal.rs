@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::commit::Paths;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, is_there};
 use crate::fault;
 use crate::tables::kernel::Opened;
 use crate::tables::{Disk, Kernel, TableDef, names};
@@ -135,7 +135,7 @@ fn checkpoint_version(name: &str) -> Option<u64> {
 /// True if there was such a file.
 fn move_file(disk: &dyn Disk, from: &Path, to: &Path, name: &str) -> Result<bool> {
     let (old, new): (PathBuf, PathBuf) = (from.join(name), to.join(name));
-    if !old.exists() {
+    if !is_there(&old)? {
         return Ok(false);
     }
     disk.create_dir(to).at("making", to)?;

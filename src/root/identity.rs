@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::Paths;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, is_there};
 use crate::fault;
 use crate::pipeline::model::Pipeline;
 use crate::tables::Disk;
@@ -35,7 +35,7 @@ impl Identity {
             found.check(pipeline, &paths.tables)?;
             return Ok(found);
         }
-        if paths.decision.exists() {
+        if is_there(&paths.decision)? {
             return Err(Error::Corrupt(format!("{} is missing; run `millrace repair`", path.display())));
         }
         let identity = Identity {

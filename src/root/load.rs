@@ -29,11 +29,15 @@ pub fn check_root(record: &Record, identity: &Identity, paths: &Paths) -> Result
 
 /// Every table has its folders: nothing is published into a table that is not there.
 pub fn check_folders(defs: &[TableDef]) -> Result<()> {
-    let dirs = defs.iter().flat_map(|def| [names::log_dir(&def.dir), names::index_dir(&def.dir)]);
-    let missing = dirs.filter(|dir| !dir.is_dir());
-    let errors =
-        missing.map(|d| Error::Corrupt(format!("{} is missing; run `millrace repair`", d.display())));
-    Error::all(errors.collect()).map_or(Ok(()), Err)
+    let mut missing = Vec::new();
+    for dir in defs.iter().flat_map(|def| [names::log_dir(&def.dir), names::index_dir(&def.dir)]) {
+        match std::fs::metadata(&dir) {
+            Ok(found) if found.is_dir() => {}
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("looking at", &dir, e)),
+            _ => missing.push(Error::Corrupt(format!("{} is missing; run `millrace repair`", dir.display()))),
+        }
+    }
+    Error::all(missing).map_or(Ok(()), Err)
 }
 
 /// What opening a table needs besides the table.

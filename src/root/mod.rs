@@ -83,7 +83,7 @@ impl Root {
         fault::point("root.folders_made");
         let lock = lock::take(&paths.own.join("lock"))?;
         fault::point("root.locked");
-        if swap::pending(&paths) {
+        if swap::pending(&paths)? {
             let what = format!("a repair of {} was just finished; start again", paths.tables.display());
             return Err(Error::Busy(what));
         }

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::commit::Paths;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, is_there};
 use crate::fault;
 use crate::tables::Disk;
 
@@ -33,8 +33,8 @@ pub fn mark_complete(disk: &dyn Disk, new: &Paths) -> Result<()> {
 }
 
 /// There are complete new tables that are not in their place yet.
-pub fn pending(paths: &Paths) -> bool {
-    building(paths).own.join(MARK).exists()
+pub fn pending(paths: &Paths) -> Result<bool> {
+    is_there(&building(paths).own.join(MARK))
 }
 
 /// Finishes an exchange that was begun. Returns where the old tables went, if this moved them.
@@ -43,12 +43,12 @@ pub fn pending(paths: &Paths) -> bool {
 /// [`Error::Busy`] if another process is at it.
 pub fn finish(disk: &dyn Disk, paths: &Paths) -> Result<Option<PathBuf>> {
     let mut aside = None;
-    if pending(paths) {
+    if pending(paths)? {
         let new = building(paths);
         let _new = lock::take(&new.own.join("lock"))?;
         // The other name may be gone: then a kill came between the two renames.
-        if paths.tables.exists() {
-            let _old = if paths.own.is_dir() { Some(lock::take(&paths.own.join("lock"))?) } else { None };
+        if is_there(&paths.tables)? {
+            let _old = if is_there(&paths.own)? { Some(lock::take(&paths.own.join("lock"))?) } else { None };
             let free = free_name(&paths.tables)?;
             rename(disk, &paths.tables, &free)?;
             aside = Some(free);
@@ -58,7 +58,7 @@ pub fn finish(disk: &dyn Disk, paths: &Paths) -> Result<Option<PathBuf>> {
     }
     fault::point("swap.in_place");
     let mark = paths.own.join(MARK);
-    if mark.exists() {
+    if is_there(&mark)? {
         disk.remove(&mark).at("removing", &mark)?;
         fault::point("swap.mark_removed");
         disk.sync_dir(&paths.own).at("syncing", &paths.own)?;

@@ -102,10 +102,10 @@ impl Told<'_> {
         if !places.iter().any(|place| last.contains(place)) {
             wrong("no path");
         }
-        if !last.contains("(os error ") {
+        let repair = last.contains("millrace repair");
+        if !(last.contains("(os error ") || repair) {
             wrong("no cause");
         }
-        let repair = last.contains("millrace repair");
         if !(last.contains("tart again") || last.contains("tart it again") || repair) {
             wrong("not what to do");
         }

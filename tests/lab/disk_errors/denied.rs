@@ -16,11 +16,14 @@ use crate::support::{BINARY, Said};
 const NOBODY: u32 = 65534;
 
 /// Where, and which rights are left.
-const DENIED: [(&str, u32); 12] = [
+const DENIED: [(&str, u32); 15] = [
     ("tables/_millrace", 0o555),
     ("tables/item", 0o555),
     ("database", 0o555),
     ("", 0o555),
+    ("tables/item", 0),
+    ("tables", 0o444),
+    ("tables/item/_delta_log", 0o444),
     ("tables/_millrace/tmp", 0o555),
     ("tables/item/_delta_log", 0o555),
     ("tables/item/_key_index", 0o555),
@@ -81,7 +84,7 @@ fn row_04_folders_and_files_that_are_denied() {
         fs::set_permissions(input.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let late = input.pipeline.source.path.join("part-5.ndjson");
         let bytes = fs::read(&late).unwrap();
-        for (path, rights) in &DENIED[..pick(4, DENIED.len())] {
+        for (path, rights) in &DENIED[..pick(5, DENIED.len())] {
             let story = format!("MILLRACE_SEED={seed}, {path:?} has rights {rights:o}");
             let folder = tempfile::tempdir().unwrap();
             if !path.is_empty() {
