@@ -33,7 +33,9 @@ pub fn check_folders(defs: &[TableDef]) -> Result<()> {
     for dir in defs.iter().flat_map(|def| [names::log_dir(&def.dir), names::index_dir(&def.dir)]) {
         match std::fs::metadata(&dir) {
             Ok(found) if found.is_dir() => {}
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("looking at", &dir, e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("looking at", &dir, e));
+            }
             _ => missing.push(Error::Corrupt(format!("{} is missing; run `millrace repair`", dir.display()))),
         }
     }

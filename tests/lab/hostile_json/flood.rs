@@ -121,7 +121,8 @@ fn row_11_a_mended_file_leaves_no_rest_in_quarantine() {
     };
     let sql = "select line, documents from _quarantine order by line";
     let found = || {
-        place.rows(sql)
+        place
+            .rows(sql)
             .iter()
             .map(|r| (r["line"].as_i64().unwrap(), r["documents"].as_i64().unwrap()))
             .collect::<Vec<_>>()
@@ -141,8 +142,5 @@ fn row_11_a_mended_file_leaves_no_rest_in_quarantine() {
     let before = place.rows("select file, line, reason, documents from _quarantine order by 1, 2, 3");
     place.expect(&["-p", "p.toml", "repair"], 0);
     run(0);
-    assert_eq!(
-        place.rows("select file, line, reason, documents from _quarantine order by 1, 2, 3"),
-        before
-    );
+    assert_eq!(place.rows("select file, line, reason, documents from _quarantine order by 1, 2, 3"), before);
 }
