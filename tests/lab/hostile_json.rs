@@ -13,7 +13,10 @@ mod large;
 mod names;
 mod place;
 mod streams;
+mod tally;
 mod values;
+
+use std::panic::catch_unwind;
 
 use millrace::decode::decode_all;
 use millrace::pipeline;
@@ -57,8 +60,12 @@ impl Taken {
 /// Decodes a file by the product; the ids are read by the plain reader.
 fn taken(name: &str, bytes: &[u8]) -> Taken {
     let pipeline = compiled();
-    let range = decode_all(&pipeline.shape, pipeline.limits, name, bytes.to_vec()).unwrap();
+    let decode = || decode_all(&pipeline.shape, pipeline.limits, name, bytes.to_vec()).unwrap();
     let mut taken = Taken::default();
+    let Ok(range) = catch_unwind(decode) else {
+        tally::panicked();
+        return taken;
+    };
     for chunk in &range.chunks {
         for d in &chunk.documents {
             let text = &chunk.text[d.start as usize..d.end as usize];

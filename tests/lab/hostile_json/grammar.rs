@@ -3,8 +3,8 @@
 use serde::de::IgnoredAny;
 
 use super::cases::{Case, values, wholes};
+use super::tally::Tally;
 use super::{Taken, taken};
-use crate::figures::tell;
 use crate::scale::pick;
 use crate::support::json::{Number, parse};
 
@@ -37,7 +37,7 @@ const ELEMENTS: [Position; 2] = [Position::Element("x.json"), Position::Element(
 
 impl Position {
     /// The file with the text in this position, decoded.
-    fn taken(self, text: &[u8]) -> Taken {
+    fn taken(self, text: &[u8], tally: &mut Tally) -> Taken {
         let (name, parts) = match self {
             Position::Alone(name) => (name, vec![text]),
             Position::Lines(name) => {
@@ -52,7 +52,8 @@ impl Position {
         let neighbours = usize::from(!matches!(self, Position::Alone(_)));
         let shown = String::from_utf8_lossy(&text[..text.len().min(200)]);
         for id in ["before", "after"] {
-            assert_eq!(taken.times(id), neighbours, "{id}: {self:?} {shown}\n{taken:?}");
+            let say = || format!("{id} is lost: {self:?} {shown}\n{taken:?}");
+            tally.expect(taken.times(id) == neighbours, say);
         }
         taken
     }
@@ -80,7 +81,7 @@ fn is_json(text: &[u8]) -> bool {
 
 #[test]
 fn row_11_every_class_in_every_position() {
-    let (mut inputs, mut wrong_ones) = (0, 0);
+    let (mut tally, mut invalid) = (Tally::default(), 0);
     for Case { class, text, valid } in values() {
         let string = class == "strings" || class == "utf-8";
         for event in events(&text, string && text.first() == Some(&b'"')) {
@@ -90,26 +91,25 @@ fn row_11_every_class_in_every_position() {
                 "the generator is wrong about {class}: {shown}"
             );
             for position in ALONE.into_iter().chain(AMONG).chain(ELEMENTS) {
-                let taken = position.taken(&event);
+                let taken = position.taken(&event, &mut tally);
                 let arrived = (taken.times("case"), !taken.bad.is_empty());
-                assert_eq!(arrived, (usize::from(valid), !valid), "{class}: {position:?} {shown}\n{taken:?}");
-                inputs += 1;
-                wrong_ones += u64::from(!valid);
+                let right = arrived == (usize::from(valid), !valid);
+                tally.try_one(right, || format!("{class}: {position:?} {shown}\n{taken:?}"));
+                invalid += u64::from(!valid);
             }
         }
     }
     for whole in wholes() {
         let text: Vec<u8> = replaced(&whole.text, b"ID", b"case");
         for position in ALONE.into_iter().chain(AMONG) {
-            let taken = position.taken(&text);
+            let taken = position.taken(&text, &mut tally);
             let arrived = (taken.times("case"), !taken.bad.is_empty());
-            let shown = String::from_utf8_lossy(&text);
-            assert_eq!(arrived, (whole.documents, whole.bad), "{position:?} {shown}\n{taken:?}");
-            inputs += 1;
-            wrong_ones += u64::from(whole.bad);
+            let right = arrived == (whole.documents, whole.bad);
+            tally.try_one(right, || format!("{position:?} {}\n{taken:?}", String::from_utf8_lossy(&text)));
+            invalid += u64::from(whole.bad);
         }
     }
-    tell(11, "classes in every position", &[("inputs", inputs), ("invalid", wrong_ones), ("panics", 0)]);
+    tally.tell("classes in every position", &[("invalid", invalid)]);
 }
 
 fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -133,17 +133,17 @@ fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 /// A BOM is welcome where a file begins, and nowhere else.
 #[test]
 fn row_11_byte_order_marks() {
+    let mut tally = Tally::default();
     let doc = b"\xef\xbb\xbf{\"id\":\"case\"}";
     for position in ALONE {
-        assert_eq!(
-            (position.taken(doc).times("case"), position.taken(doc).bad.len()),
-            (1, 0),
-            "{position:?}"
-        );
+        let taken = position.taken(doc, &mut tally);
+        let right = taken.times("case") == 1 && taken.bad.is_empty();
+        tally.try_one(right, || format!("{position:?}: {taken:?}"));
     }
     for position in AMONG.into_iter().chain(ELEMENTS) {
-        let taken = position.taken(doc);
-        assert!(taken.times("case") == 0 && !taken.bad.is_empty(), "{position:?}: {taken:?}");
+        let taken = position.taken(doc, &mut tally);
+        let right = taken.times("case") == 0 && !taken.bad.is_empty();
+        tally.try_one(right, || format!("{position:?}: {taken:?}"));
     }
     for (text, reason) in [
         (&b"\xef\xbb\xbf"[..], "empty file"),
@@ -154,13 +154,12 @@ fn row_11_byte_order_marks() {
         (b"\xfe\xff\0{\0}", "UTF-16"),
     ] {
         for position in ALONE {
-            let taken = position.taken(text);
-            assert!(
-                taken.ids.is_empty() && taken.bad.len() == 1 && taken.bad[0].contains(reason),
-                "{taken:?}"
-            );
+            let taken = position.taken(text, &mut tally);
+            let right = taken.ids.is_empty() && taken.bad.len() == 1 && taken.bad[0].contains(reason);
+            tally.try_one(right, || format!("{position:?}: {taken:?}"));
         }
     }
+    tally.tell("byte order marks", &[]);
 }
 
 /// Every text over the characters of numbers, up to a length.
@@ -168,7 +167,7 @@ fn row_11_byte_order_marks() {
 fn row_11_every_short_number() {
     let alphabet = b"01.-+eE ";
     let longest = pick(5, 7);
-    let (mut inputs, mut numbers) = (0, 0);
+    let (mut tally, mut numbers) = (Tally::default(), 0);
     let mut all: Vec<Vec<u8>> = vec![Vec::new()];
     for _ in 0..longest {
         all = all.iter().flat_map(|t| alphabet.iter().map(move |b| [&t[..], &[*b]].concat())).collect();
@@ -176,24 +175,27 @@ fn row_11_every_short_number() {
         for part in all.chunks(1000) {
             let line = |t: &Vec<u8>| [b"{\"id\":\"", &t[..], b"\",\"v\":", t, b"}\n"].concat();
             let file: Vec<u8> = part.iter().flat_map(line).collect();
-            let taken = taken("x.ndjson", &file);
+            let taken = self::taken("x.ndjson", &file);
             let text = |t: &Vec<u8>| String::from_utf8(t.clone()).unwrap();
             let valid: Vec<String> =
                 part.iter().map(text).filter(|t| Number::read(t.trim_matches(' ')).is_some()).collect();
-            assert_eq!(taken.ids, valid);
-            assert_eq!(taken.bad.len(), part.len() - valid.len());
-            inputs += part.len() as u64;
+            let bad = part.len() - valid.len();
+            for text in part.iter().map(text) {
+                let right = taken.times(&text) == usize::from(valid.contains(&text));
+                tally.try_one(right, || format!("{text:?} as a number"));
+            }
+            tally.expect(taken.bad.len() == bad, || format!("{} refused of {bad}", taken.bad.len()));
             numbers += valid.len() as u64;
         }
     }
-    tell(11, "every short number", &[("inputs", inputs), ("numbers", numbers), ("differences", 0)]);
+    tally.tell("every short number", &[("numbers", numbers)]);
 }
 
 /// One byte put in, put over another, or taken out, in every place of a small event: as two other readers say.
 #[test]
 fn row_11_every_byte_in_every_place() {
     let event = "{\"id\":\"case\",\"v\":[-1.5e3,{\"a\\u00e9\u{e9}\\n\":null},true]}".as_bytes();
-    let (mut inputs, mut accepted) = (0, 0);
+    let (mut tally, mut accepted) = (Tally::default(), 0);
     for at in 0..=event.len() {
         for byte in 0..=255u8 {
             let put_in = [&event[..at], &[byte], &event[at..]].concat();
@@ -207,21 +209,21 @@ fn row_11_every_byte_in_every_place() {
                 let name = if byte % 2 == 0 { "x.json" } else { "x.ndjson" };
                 let taken = taken(name, &[BEFORE.as_bytes(), b"\n", &text, b"\n", AFTER.as_bytes()].concat());
                 let whole = taken.ids.len() == 3 && taken.bad.is_empty();
-                assert_eq!(whole, valid, "{}\n{taken:?}", String::from_utf8_lossy(&text));
-                assert_eq!((taken.times("before"), taken.times("after")), (1, 1), "{text:?}");
-                inputs += 1;
+                let arrived = (taken.times("before"), taken.times("after")) == (1, 1);
+                let say = || format!("{}\n{taken:?}", String::from_utf8_lossy(&text));
+                tally.try_one(whole == valid && arrived, say);
                 accepted += u64::from(valid);
             }
         }
     }
-    tell(11, "every byte in every place", &[("inputs", inputs), ("valid", accepted), ("differences", 0)]);
+    tally.tell("every byte in every place", &[("valid", accepted)]);
 }
 
 /// Every pair of bytes inside a string, and in the long form with every third one of some.
 #[test]
 fn row_11_every_pair_of_bytes_in_a_string() {
     let thirds: &[&[u8]] = pick(&[b""], &[b"", b"\x80", b"\xbf", b"\"", b"\\", b"n", b"\n", b"0"]);
-    let mut inputs = 0;
+    let mut tally = Tally::default();
     for third in thirds {
         for first in 0..=255u8 {
             let texts =
@@ -232,11 +234,15 @@ fn row_11_every_pair_of_bytes_in_a_string() {
             let texts: Vec<Vec<u8>> = texts.filter(|t| !ends_early(t)).collect();
             let file: Vec<u8> = texts.iter().flat_map(|t| [&t[..], b"\n"].concat()).collect();
             let valid = texts.iter().filter(|t| is_json(t)).count();
-            let taken = taken("x.ndjson", &file);
-            let as_they_say = taken.ids.len() == valid && taken.bad.len() == texts.len() - valid;
-            assert!(as_they_say || texts.is_empty(), "strings that begin with byte {first:#x}: {taken:?}");
-            inputs += texts.len() as u64;
+            let taken = self::taken("x.ndjson", &file);
+            // Each by itself if the file's sums are not right, to say which.
+            let sums = taken.ids.len() == valid && taken.bad.len() == texts.len() - valid;
+            for text in &texts {
+                let right = sums || (self::taken("x.ndjson", text).ids.len() == 1) == is_json(text);
+                tally.try_one(right, || format!("{:?}", String::from_utf8_lossy(text)));
+            }
+            tally.expect(sums || texts.is_empty(), || format!("strings that begin with {first:#x}"));
         }
     }
-    tell(11, "every pair of bytes in a string", &[("inputs", inputs), ("differences", 0)]);
+    tally.tell("every pair of bytes in a string", &[]);
 }
