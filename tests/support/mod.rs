@@ -8,9 +8,11 @@ pub mod files;
 pub mod folders;
 pub mod generate;
 pub mod json;
+pub mod mirror;
 pub mod oracle;
 pub mod place;
 mod spelling;
+pub mod taking;
 mod values;
 
 use std::path::Path;
