@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::text::shown;
+
 /// How a text about damage ends.
 const REPAIR: &str = "; run `millrace repair`";
 
@@ -18,7 +20,7 @@ pub enum Error {
     #[error("{0}")]
     Busy(String),
     /// A file or folder could not be used. `doing` says what was tried ("reading", "syncing").
-    #[error("{doing} {}: {source}", .path.display())]
+    #[error("{doing} {}: {source}", shown(&.path.to_string_lossy()))]
     Io {
         doing: &'static str,
         path: PathBuf,

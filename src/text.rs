@@ -84,10 +84,13 @@ fn push(out: &mut Vec<u8>, c: char) {
     out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
+fn plain(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Text from events must not steer a terminal: control characters, and those that turn the writing round, appear
 /// by their escapes. A line break would break the table as well.
 pub fn shown(text: &str) -> String {
-    let plain = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if text.chars().all(plain) {
         return text.to_owned();
     }
@@ -99,6 +102,28 @@ pub fn shown(text: &str) -> String {
         }
         out
     })
+}
+
+/// JSON with the characters that a terminal might obey written as escapes, which mean the same to any reader of JSON.
+/// (Those below a space are escaped in JSON anyway.)
+pub fn shown_json(json: &str) -> Cow<'_, str> {
+    if json.chars().all(plain) {
+        return Cow::Borrowed(json);
+    }
+    Cow::Owned(json.chars().fold(String::new(), |mut out, c| {
+        if plain(c) || c.is_ascii_whitespace() {
+            out.push(c)
+        } else {
+            // All of them lie in the lowest plane: four digits.
+            out.push_str(&format!("\\u{:04x}", u32::from(c)))
+        }
+        out
+    }))
+}
+
+/// A message of several lines, as [`shown`]; its line breaks are its own.
+pub fn shown_lines(text: &str) -> String {
+    text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -120,6 +145,17 @@ mod tests {
         {
             assert_eq!(unescape(lone.as_bytes()), Err(LoneSurrogate), "{lone}");
         }
+    }
+
+    #[test]
+    fn nothing_is_shown_that_a_terminal_obeys() {
+        let text = "a\u{1b}[2J\u{9b}1m\u{202e}\n\u{7f}é";
+        assert_eq!(shown(text), "a\\u{1b}[2J\\u{9b}1m\\u{202e}\\n\\u{7f}é");
+        assert_eq!(shown_lines("a\n\u{1b}b"), "a\n\\u{1b}b");
+        let json = serde_json::to_string(text).unwrap();
+        let tame = shown_json(&json);
+        assert!(tame.chars().all(plain), "{tame}");
+        assert_eq!(serde_json::from_str::<String>(&tame).unwrap(), text);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::codec::{self, META_KEY, Meta};
 use super::guard::guard;
 use super::{Checkpoint, Lost, aside};
 use crate::batch::FileRange;
+use crate::clock;
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
 use crate::ledger::{Ledger, LedgerEntry, Mark};
@@ -219,6 +220,11 @@ fn remove_torn_snapshots(path: &Path) -> std::result::Result<(), Fault> {
 }
 
 fn open_sled(path: &Path) -> std::result::Result<sled::Db, Fault> {
+    // sled panics then, before it has looked at anything.
+    if clock::system().now_micros() < 0 {
+        let told = "the clock of this machine says that it is before 1970: set it and start again";
+        return Err(Fault::Place(Error::Config(told.into())));
+    }
     let started = Instant::now();
     loop {
         let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES);

@@ -9,7 +9,8 @@ use serde_json::json;
 use super::{EXIT_UNCLEAN, Global, Output, load_pipeline};
 use crate::batch::Chunk;
 use crate::decode;
-use crate::error::{IoContext, Result};
+use crate::discover;
+use crate::error::{Error, IoContext, Result};
 use crate::flatten::Flattener;
 use crate::merge::{self, KeyIndex};
 use crate::mirror;
@@ -88,7 +89,7 @@ fn take(
     claims: &mut [Vec<crate::batch::Claim>],
     out: &Output,
 ) -> Result<usize> {
-    let bytes = std::fs::read(path).at("reading", path)?;
+    let bytes = read(path)?;
     let name = path.to_string_lossy();
     let range = decode::decode_all(&pipeline.shape, pipeline.limits, &name, bytes).at("reading", path)?;
     let mut bad = 0;
@@ -112,6 +113,17 @@ fn take(
         chunks.push(chunk);
     }
     Ok(bad)
+}
+
+/// What is named like an event file and is none (a pipe, a device) is not waited for: a pattern of the shell may have
+/// found it. `/dev/stdin` and the like are read, whatever they are.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let name = path.file_name().unwrap_or_default();
+    let is_file = std::fs::metadata(path).at("reading", path)?.is_file();
+    if !is_file && discover::is_event_name(name) {
+        return Err(Error::Config(format!("{} is not a regular file", shown(&path.to_string_lossy()))));
+    }
+    std::fs::read(path).at("reading", path)
 }
 
 fn show(table: &str, rows: &RecordBatch, out: &Output) -> Result<()> {

@@ -17,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commit::Paths;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, model::Pipeline};
+use crate::text::shown;
 
 pub use output::Output;
 
@@ -95,9 +96,8 @@ pub fn exec(cli: Cli) -> u8 {
 fn enter(global: &Global) -> Result<()> {
     match &global.dir {
         None => Ok(()),
-        Some(dir) => {
-            std::env::set_current_dir(dir).map_err(|e| Error::Config(format!("-C {}: {e}", dir.display())))
-        }
+        Some(dir) => std::env::set_current_dir(dir)
+            .map_err(|e| Error::Config(format!("-C {}: {e}", shown(&dir.to_string_lossy())))),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::Error;
+use crate::text::{shown_json, shown_lines};
 
 /// Log lines go to stderr; `MILLRACE_LOG` filters them (default: warnings).
 pub fn tracing(json: bool) {
@@ -26,9 +27,11 @@ pub fn error(e: &Error, json: bool) {
         None => e.to_string(),
     };
     if json {
-        eprintln!("{}", serde_json::json!({ "error": text, "exit_code": e.exit_code() }));
+        let error = serde_json::json!({ "error": text, "exit_code": e.exit_code() });
+        eprintln!("{}", shown_json(&error.to_string()));
     } else {
-        eprintln!("millrace: {text}");
+        // It may name a file, and a file may be named anything.
+        eprintln!("millrace: {}", shown_lines(&text));
     }
 }
 
@@ -47,7 +50,7 @@ impl Output {
     /// A line for people; nothing with `--json`.
     pub fn say(&self, line: &str) {
         if !self.json {
-            print(line);
+            print(&shown_lines(line));
         }
     }
 
@@ -60,16 +63,16 @@ impl Output {
             {
                 into.extend(from);
             }
-            print(&object.to_string());
+            print(&shown_json(&object.to_string()));
         }
     }
 
     /// A remark that is neither a result nor an error.
     pub fn note(&self, line: &str) {
         if self.json {
-            eprintln!("{}", serde_json::json!({ "note": line }));
+            eprintln!("{}", shown_json(&serde_json::json!({ "note": line }).to_string()));
         } else {
-            eprintln!("millrace: {line}");
+            eprintln!("millrace: {}", shown_lines(line));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::mirror::inspect::Inspector;
 use crate::pipeline::model::Pipeline;
 use crate::report::BatchReport;
 use crate::report::lines::{self, thousands};
+use crate::root;
 use crate::run::level::system_tables;
 use crate::system;
 use crate::tables::LocalDisk;
@@ -31,7 +32,7 @@ pub fn exec(global: &Global, _args: StatusArgs) -> Result<u8> {
     let paths = paths();
     super::must_exist(&paths)?;
     let record = Record::read(&LocalDisk, &paths.decision)?;
-    let running = holder(&paths.own.join("lock"))?;
+    let running = root::holder(&paths)?;
     let last = last_report(&paths.own)?;
     let db = database(&pipeline);
     let mirror = if db.exists() { Some(look(&db, &pipeline)) } else { None };
@@ -45,12 +46,13 @@ pub fn exec(global: &Global, _args: StatusArgs) -> Result<u8> {
     };
     out.object(
         "status",
-        &json!({ "pipeline": pipeline.name, "batch": batch, "running_pid": running, "mirror": mirror,
+        &json!({ "pipeline": pipeline.name, "batch": batch, "running": running.is_some(), "running_pid": running.flatten(), "mirror": mirror,
             "mirror_trouble": trouble, "last": last }),
     );
     out.say(&format!("pipeline    {}", pipeline.name));
     out.say(&match running {
-        Some(pid) => format!("running     yes, process {pid}"),
+        Some(Some(pid)) => format!("running     yes, process {pid}"),
+        Some(None) => "running     yes".to_owned(),
         None => "running     no".to_owned(),
     });
     out.say(&format!("batch       {batch}"));
@@ -82,19 +84,6 @@ fn tell(mirror: Option<&Mirror>, trouble: Option<&str>, batch: u64) -> String {
             "none; `millrace run` without --no-mirror makes it, and counts are shown here".to_owned()
         }
     }
-}
-
-/// The pid in the lock file, if somebody holds the lock.
-fn holder(lock: &std::path::Path) -> Result<Option<u64>> {
-    let file = match std::fs::File::open(lock) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.at("opening", lock)?,
-    };
-    if file.try_lock_shared().is_ok() {
-        return Ok(None);
-    }
-    let pid = std::fs::read_to_string(lock).at("reading", lock)?;
-    Ok(Some(pid.trim().parse().unwrap_or(0)))
 }
 
 fn last_report(own: &std::path::Path) -> Result<Option<BatchReport>> {

@@ -51,7 +51,12 @@ fn text(f: &Findings) -> Vec<String> {
     }
     match f.mirror_batch {
         Some(batch) => lines.push(format!("mirror: batch {batch}; tables: batch {}", f.batch)),
+        None if f.mirror_behind => lines.push(format!("mirror: never filled; tables: batch {}", f.batch)),
         None => lines.push(format!("no mirror; tables: batch {}", f.batch)),
+    }
+    if f.mirror_behind {
+        let so_far = if f.differences.is_empty() { "what it has is right" } else { "see below" };
+        lines.push(format!("note: the mirror is behind ({so_far}); the next `millrace run` brings it level"));
     }
     lines.extend(f.differences.iter().map(|d| format!("DIFFERENCE: {d}")));
     lines.push(match f.differences.len() {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch::Receiver;
 use xxhash_rust::xxh3::Xxh3;
 
-pub use name::{display_name, raw_path};
+pub use name::{display_name, is_event_name, raw_path};
 pub use open::still_same;
 
 use crate::batch::{Fingerprint, Input, Resume, Unread};

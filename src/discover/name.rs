@@ -75,6 +75,11 @@ pub(super) fn is_event_file(name: &[u8]) -> bool {
     [".json", ".ndjson", ".jsonl"].iter().any(|s| has_suffix(plain, s))
 }
 
+/// As [`is_event_file`].
+pub fn is_event_name(name: &OsStr) -> bool {
+    is_event_file(name.as_bytes())
+}
+
 fn has_suffix(name: &[u8], suffix: &str) -> bool {
     let at = name.len().checked_sub(suffix.len());
     at.and_then(|at| name.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix.as_bytes()))

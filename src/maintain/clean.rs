@@ -123,18 +123,33 @@ impl Job {
         let limit = self.view.version.saturating_sub(self.retention.keep_commits);
         let newest_up_to = |limit: u64| log.checkpoints().filter(|v| *v <= limit).max();
         let Some(farthest) = newest_up_to(limit) else { return Ok(None) };
-        let mut cut = Some(farthest);
-        let most = self.most_commits.and_then(|most| self.view.version.checked_sub(most));
-        let is_many = |version: u64| most.is_some_and(|most| version <= most);
-        for version in log.commits().filter(|v| *v <= farthest && !is_many(*v)) {
-            let commit = Commit::read(self.disk.as_ref(), &log.dir, version)?;
-            if commit.timestamp.is_none_or(|t| self.now_ms.saturating_sub(t) < self.retention.keep_ms) {
-                cut = version.checked_sub(1).and_then(newest_up_to);
-                break;
-            }
-        }
+        let cut = match self.first_young(log, farthest)? {
+            Some(young) => young.checked_sub(1).and_then(newest_up_to),
+            None => Some(farthest),
+        };
         // A log that begins at the cut already has nothing to lose.
         Ok(cut.filter(|cut| log.oldest().is_some_and(|oldest| oldest < *cut)))
+    }
+
+    /// The first commit up to `farthest` that must stay for its age. One that lies in the future was made while the
+    /// clock was wrong: it is as old as the next one that does not, or it would keep the log from being cut until
+    /// that time comes. Commits beyond the most that may be kept stay for no age.
+    fn first_young(&self, log: &Log, farthest: u64) -> Result<Option<u64>> {
+        let most = self.most_commits.and_then(|most| self.view.version.checked_sub(most));
+        let is_many = |version: &u64| most.is_some_and(|most| *version <= most);
+        let mut ahead = None;
+        for version in log.commits().filter(|v| !is_many(v)) {
+            if version > farthest && ahead.is_none() {
+                break;
+            }
+            let commit = Commit::read(self.disk.as_ref(), &log.dir, version)?;
+            match commit.timestamp.map(|t| self.now_ms.saturating_sub(t)) {
+                Some(age) if age < 0 => _ = ahead.get_or_insert(version),
+                Some(age) if age >= self.retention.keep_ms => ahead = None,
+                _ => return Ok(Some(ahead.unwrap_or(version))),
+            }
+        }
+        Ok(ahead)
     }
 
     /// Removes our data files and deletion vectors up to the cut's batch that its version does not name: they were

@@ -67,6 +67,7 @@ impl Upkeep {
 
     /// Takes up what was done beside the batches and begins what is due. Called after every batch.
     pub fn after_batch(&mut self, root: &mut Root) -> Result<()> {
+        root.in_place()?;
         if self.running.as_ref().is_some_and(Aside::is_done) || self.is_late(root) {
             self.finish(root)?;
         }

@@ -45,6 +45,15 @@ impl Inspector {
         Ok(stored.and_then(|b| u64::try_from(b).ok()))
     }
 
+    /// The root whose tables it mirrors.
+    ///
+    /// # Errors
+    /// As [`Inspector::batch`].
+    pub fn root(&self) -> Result<String> {
+        let sql = format!("SELECT root_id FROM {}", quoted(STATE));
+        self.run(|c| c.query_row(&sql, [], |r| r.get(0)))
+    }
+
     /// Reads the whole file; what is wrong with it, one line each, at most a hundred.
     ///
     /// # Errors
@@ -60,9 +69,7 @@ impl Inspector {
     /// # Errors
     /// `Bug` for a table that the mirror has not; `Busy`, `Corrupt`, `Io`.
     pub fn count(&self, table: TableRef<'_>) -> Result<u64> {
-        let sql = format!("SELECT count(*) FROM {}", quoted(&self.table(table)?.name));
-        let rows: i64 = self.run(|c| c.query_row(&sql, [], |r| r.get(0)))?;
-        Ok(rows.unsigned_abs())
+        count(&self.conn, self.table(table)?, &self.path)
     }
 
     /// Hands every row to `visit`, in the order of the key (text by its bytes): the pipeline's columns, then the
@@ -110,6 +117,12 @@ impl Inspector {
     fn named(&self, e: rusqlite::Error) -> Error {
         named(&self.path, "reading the mirror", e)
     }
+}
+
+pub(super) fn count(conn: &Connection, table: &TableDdl, path: &Path) -> Result<u64> {
+    let sql = format!("SELECT count(*) FROM {}", quoted(&table.name));
+    let rows: rusqlite::Result<i64> = conn.query_row(&sql, [], |r| r.get(0));
+    rows.map(i64::unsigned_abs).map_err(|e| named(path, "reading the mirror", e))
 }
 
 pub(super) fn orphans(conn: &Connection, ddl: &Ddl, path: &Path) -> Result<Vec<Orphans>> {

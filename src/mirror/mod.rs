@@ -27,6 +27,7 @@ mod orders_tests;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use rusqlite::Connection;
@@ -49,6 +50,15 @@ pub struct Mirror {
     /// The files as they were after the last transaction, to notice that somebody took them away.
     files: Files,
     damaged: bool,
+    /// What SQLite said of other connections' commits at our last look.
+    version: i64,
+    /// Another connection committed something since it was last filled or opened.
+    touched: bool,
+    /// How long another writer is waited for.
+    patience: Duration,
+    /// Held while it is open; see [`open::reserve`].
+    reserved: Option<open::Reserved>,
+    most_log: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +133,16 @@ impl Mirror {
         system: &[SystemTable],
         root_id: u128,
     ) -> Result<(Mirror, State, Vec<String>)> {
+        let mut mirror = Mirror::closed(path, pipeline, system, root_id)?;
+        let (state, notes) = mirror.restore()?;
+        Ok((mirror, state, notes))
+    }
+
+    /// The mirror, untouched as yet: [`Mirror::restore`] opens it.
+    ///
+    /// # Errors
+    /// `Config` if a view of the pipeline does not work.
+    pub fn closed(path: &Path, pipeline: &Pipeline, system: &[SystemTable], root_id: u128) -> Result<Mirror> {
         let ddl = Ddl::of(pipeline, system);
         ddl.check_views()?;
         let identity = Identity {
@@ -130,15 +150,23 @@ impl Mirror {
             pipeline: pipeline.name.clone(),
             fingerprint: format!("{:032x}", pipeline.fingerprint),
         };
-        let files = Files { database: None, log: None };
-        let mut mirror =
-            Mirror { path: open::resolved(path), ddl, identity, conn: None, files, damaged: false };
-        let (state, notes) = mirror.reopen()?;
-        Ok((mirror, state, notes))
+        Ok(Mirror {
+            path: open::resolved(path),
+            ddl,
+            identity,
+            conn: None,
+            files: Files { database: None, log: None },
+            damaged: false,
+            version: 0,
+            touched: false,
+            patience: open::PATIENCE,
+            reserved: None,
+            most_log: write::MOST_LOG_BYTES,
+        })
     }
 
-    /// After [`Outcome::Lost`]: leaves the old file, which is moved aside if it was damaged, and opens what is at
-    /// the path now or makes it.
+    /// After [`Outcome::Lost`], or at first: leaves the old file, which is moved aside if it was damaged, and opens
+    /// what is at the path now or makes it.
     ///
     /// # Errors
     /// As [`Mirror::open`].
@@ -152,7 +180,7 @@ impl Mirror {
             if self.damaged {
                 notes.push(open::move_aside(&self.path, "damaged", "is damaged")?);
             }
-        } else if open::file_identity(&log) == self.files.log {
+        } else if self.files.log.is_some() && open::file_identity(&log) == self.files.log {
             open::remove(&log)?;
             open::remove(&open::beside(&self.path, "-shm"))?;
         }
@@ -163,9 +191,15 @@ impl Mirror {
 
     fn reopen(&mut self) -> Result<(State, Vec<String>)> {
         let mut notes = Vec::new();
-        let Opened { conn, batch } = open::open(&self.path, &self.ddl, &self.identity, &mut notes)?;
+        if self.reserved.is_none() || !open::reservation(&self.path).exists() {
+            self.reserved = Some(open::reserve(&self.path, self.patience)?);
+        }
+        let Opened { conn, batch } =
+            open::open(&self.path, &self.ddl, &self.identity, self.patience, &mut notes)?;
+        self.version = open::version(&conn).map_err(|e| fault::named(&self.path, "reading the mirror", e))?;
         self.conn = Some(conn);
         self.damaged = false;
+        self.touched = false;
         self.files = self.files_now();
         Ok((batch.map_or(State::Fresh, State::Level), notes))
     }
@@ -173,6 +207,37 @@ impl Mirror {
     /// Whether the files are still the ones that were opened; cheap enough to ask while idle.
     pub fn present(&self) -> bool {
         self.files_now() == self.files
+    }
+
+    /// Whether another program changed the file since it was last filled or opened: its rows need not be ours any
+    /// more. Cheap enough to ask while idle.
+    pub fn is_touched(&mut self) -> bool {
+        if let Some(version) = self.conn.as_ref().and_then(|conn| open::version(conn).ok()) {
+            self.touched |= version != self.version;
+            self.version = version;
+        }
+        self.touched
+    }
+
+    /// How long another writer is waited for from now on.
+    pub fn wait_for_others(&mut self, patience: Duration) {
+        self.patience = patience;
+        if let Some(conn) = &self.conn {
+            // It only fails for a connection that is being used.
+            let _ = conn.busy_timeout(patience);
+        }
+    }
+
+    /// How many rows a table has, if the file is so small that counting them costs nothing to speak of.
+    ///
+    /// # Errors
+    /// As [`inspect::Inspector::count`].
+    pub fn count_if_small(&self, table: TableRef<'_>) -> Result<Option<u64>> {
+        let size = std::fs::metadata(&self.path).map_or(u64::MAX, |m| m.len());
+        if size > open::CHECK_UP_TO {
+            return Ok(None);
+        }
+        inspect::count(self.connection()?, self.ddl.find(table)?, &self.path).map(Some)
     }
 
     /// Size of the write-ahead log in bytes. It only grows past 64 MiB while a reader stays in one transaction.

@@ -4,11 +4,13 @@
 //! file at its path need not be ours.
 
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rustix::fs::OFlags;
 
 use super::ddl::{Ddl, Object, STATE, quoted};
 use super::fault::{damage, named, reason};
@@ -20,7 +22,7 @@ pub const FORMAT: i64 = 1;
 
 /// A database up to this size is checked from end to end when it is opened (about 0.1 s); a larger one is trusted
 /// until SQLite meets the damage, because start must not cost what the tables hold.
-const CHECK_UP_TO: u64 = 32 << 20;
+pub const CHECK_UP_TO: u64 = 32 << 20;
 
 /// How long a writer of somebody else is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,16 +55,19 @@ enum Refusal {
 ///
 /// # Errors
 /// `Busy` if another program holds a write lock; `Io`.
-pub fn open(path: &Path, ddl: &Ddl, identity: &Identity, notes: &mut Vec<String>) -> Result<Opened> {
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).at("making the folder", folder)?;
-    }
-    match connect(path, ddl, identity) {
+pub fn open(
+    path: &Path,
+    ddl: &Ddl,
+    identity: &Identity,
+    patience: Duration,
+    notes: &mut Vec<String>,
+) -> Result<Opened> {
+    match connect(path, ddl, identity, patience) {
         Ok(opened) => return Ok(opened),
         Err(Refusal::Fatal(e)) => return Err(e),
         Err(Refusal::Aside { label, why }) => notes.push(move_aside(path, label, &why)?),
     }
-    connect(path, ddl, identity).map_err(|refusal| match refusal {
+    connect(path, ddl, identity, patience).map_err(|refusal| match refusal {
         Refusal::Fatal(e) => e,
         Refusal::Aside { why, .. } => {
             Error::Bug(format!("the mirror {} was just made and yet {why}", path.display()))
@@ -70,8 +75,15 @@ pub fn open(path: &Path, ddl: &Ddl, identity: &Identity, notes: &mut Vec<String>
     })
 }
 
-fn connect(path: &Path, ddl: &Ddl, identity: &Identity) -> Result<Opened, Refusal> {
+fn connect(path: &Path, ddl: &Ddl, identity: &Identity, patience: Duration) -> Result<Opened, Refusal> {
+    for log in ["-wal", "-shm"] {
+        // Nothing of SQLite's: with it in the way, the database can't be opened.
+        if std::fs::symlink_metadata(beside(path, log)).is_ok_and(|m| !m.is_file()) {
+            return Err(damaged(format!("`{log}` beside it is no file")));
+        }
+    }
     let size = match std::fs::metadata(path) {
+        Ok(m) if !m.is_file() => return Err(other("is no file".into())),
         Ok(m) => m.len(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
         Err(e) => return Err(Refusal::Fatal(Error::io("opening the mirror", path, e))),
@@ -79,8 +91,9 @@ fn connect(path: &Path, ddl: &Ddl, identity: &Identity) -> Result<Opened, Refusa
     if size == 0 {
         remove_orphaned_log(path).map_err(Refusal::Fatal)?;
     }
+    same_rights(path);
     let sql = |e: rusqlite::Error| refusal(path, e);
-    let mut conn = writer(path).map_err(sql)?;
+    let mut conn = writer(path, patience).map_err(sql)?;
     let objects: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0)).map_err(sql)?;
     if objects == 0 {
         create(&mut conn, ddl, identity).map_err(sql)?;
@@ -93,6 +106,19 @@ fn connect(path: &Path, ddl: &Ddl, identity: &Identity) -> Result<Opened, Refusa
     let batch = recognise(&conn, ddl, identity).map_err(sql)?.map_err(other)?;
     mend(&mut conn, ddl).map_err(sql)?;
     Ok(Opened { conn, batch })
+}
+
+/// SQLite gives its log the rights of the database when it makes it. A database that could not be written to for a
+/// while would leave a log that never can be.
+fn same_rights(path: &Path) {
+    let Ok(wanted) = std::fs::metadata(path).map(|m| m.permissions()) else { return };
+    for log in ["-wal", "-shm"] {
+        let log = beside(path, log);
+        if std::fs::metadata(&log).is_ok_and(|m| m.permissions() != wanted) {
+            // Somebody else's cannot be changed; SQLite says what that means.
+            let _ = std::fs::set_permissions(&log, wanted.clone());
+        }
+    }
 }
 
 fn damaged(why: String) -> Refusal {
@@ -111,10 +137,10 @@ fn refusal(path: &Path, e: rusqlite::Error) -> Refusal {
 /// order of tables within a batch matter, and an event may well name an item that no event has described.
 /// The cache (64 MiB at most, taken only when used) holds what one batch touches: with 16 MiB, pages of large
 /// batches were written to the log several times, at half the speed.
-fn writer(path: &Path) -> rusqlite::Result<Connection> {
+fn writer(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let conn = Connection::open_with_flags(plain(path), flags)?;
-    conn.busy_timeout(PATIENCE)?;
+    conn.busy_timeout(patience)?;
     conn.pragma_update(None, "foreign_keys", false)?;
     conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "full")?;
@@ -128,6 +154,12 @@ fn writer(path: &Path) -> rusqlite::Result<Connection> {
 /// SQLite takes a name that begins with `file:` for a URI; a path never does.
 pub fn plain(path: &Path) -> PathBuf {
     if path.is_absolute() { path.to_path_buf() } else { Path::new(".").join(path) }
+}
+
+/// Changes whenever another connection has committed something; our own commits leave it as it is. (Another one's
+/// checkpoint may change it too.)
+pub fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("PRAGMA data_version", [], |r| r.get(0))
 }
 
 fn create(conn: &mut Connection, ddl: &Ddl, identity: &Identity) -> rusqlite::Result<()> {
@@ -185,7 +217,23 @@ fn recognise(
             return Ok(Err(format!("has another table `{}` than the pipeline asks for", table.name)));
         }
     }
+    if let Some((trigger, table)) = foreign_trigger(conn, ddl)? {
+        return Ok(Err(format!("has a trigger `{trigger}` on `{table}` that Millrace did not make")));
+    }
     Ok(Ok(batch.and_then(|b| u64::try_from(b).ok())))
+}
+
+/// We make no triggers: one that changes our tables while we do makes them other than what was written.
+pub fn foreign_trigger(conn: &Connection, ddl: &Ddl) -> rusqlite::Result<Option<(String, String)>> {
+    let mut all = conn.prepare("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")?;
+    let mut rows = all.query([])?;
+    while let Some(row) = rows.next()? {
+        let (trigger, table): (String, String) = (row.get(0)?, row.get(1)?);
+        if ddl.tables.iter().any(|t| t.name.eq_ignore_ascii_case(&table)) {
+            return Ok(Some((trigger, table)));
+        }
+    }
+    Ok(None)
 }
 
 fn differs(found: &Identity, format: i64, wanted: &Identity) -> Option<String> {
@@ -251,6 +299,55 @@ pub type FileIdentity = (u64, u64);
 
 pub fn file_identity(path: &Path) -> Option<FileIdentity> {
     std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+/// Keeps two runs off one file, should two roots have one `database/`: each would take the other's mirror for a
+/// stranger's and move it aside, again and again. A file of its own beside the database, because closing any
+/// descriptor of the database itself would end SQLite's locks on it.
+#[derive(Debug)]
+pub struct Reserved(File);
+
+/// For copies of the descriptor too, which a child has until its `exec`.
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// How long a killed process's reservation is waited for.
+const RESERVATION: Duration = Duration::from_millis(400);
+
+pub fn reservation(path: &Path) -> PathBuf {
+    beside(path, ".lock")
+}
+
+/// # Errors
+/// `Busy` while another run has it; `Io`.
+pub fn reserve(path: &Path, patience: Duration) -> Result<Reserved> {
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).at("making the folder", folder)?;
+    }
+    let (lock, asked) = (reservation(path), Instant::now());
+    // Not waited for, should it be a pipe.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(&lock);
+    let file = file.at("opening", &lock)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Reserved(file)),
+            Err(TryLockError::WouldBlock) if asked.elapsed() < patience.min(RESERVATION) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Busy(format!(
+                    "{} is the mirror of another root, whose `millrace run` is running: give each root a `database` \
+                     of its own",
+                    path.display()
+                )));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("locking", &lock, e)),
+        }
+    }
 }
 
 /// A log without its database says nothing, and would be taken for the log of the one that is made next.

@@ -78,14 +78,21 @@ fn answer(
 
 // --------------------------------------------------------------------------------------------- what is let in
 
+/// The most memory that SQLite takes for an answer. What it sorts or sets aside beyond that goes to temporary files.
+const HEAP: i64 = 512 << 20;
+/// The longest text or blob: somewhat more than the longest event.
+const LONGEST: i32 = 128 << 20;
+
 /// The connection is read-only already; this keeps SQL away from everything else that could reach out.
 fn guard(conn: &Connection) -> rusqlite::Result<()> {
+    // Of the whole process; answering is all that it does.
+    conn.pragma_update_and_check(None, "hard_heap_limit", HEAP, |_| Ok(()))?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     // "paid" in double quotes is a column that does not exist, not a text that matches nothing.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, 256 << 20)?;
+    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
     conn.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 20)?;
     conn.set_limit(Limit::SQLITE_LIMIT_EXPR_DEPTH, 500)?;
     conn.set_limit(Limit::SQLITE_LIMIT_COMPOUND_SELECT, 500)?;
@@ -204,6 +211,9 @@ fn sql_error(e: rusqlite::Error, db: &Path, options: &Options) -> Error {
     }
     match e.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) => Error::Busy(stopped(options)),
+        Some(ErrorCode::OutOfMemory) => {
+            Error::Config(format!("the query would take more than {} MiB of memory", HEAP >> 20))
+        }
         Some(ErrorCode::AuthorizationForStatementDenied) => Error::Config(
             "`query` only reads: no writing, attaching, transactions, or pragmas that set something".into(),
         ),

@@ -6,7 +6,7 @@ use rusqlite::types::ValueRef;
 
 use super::bind::text_of;
 use super::text::{hex, real_text};
-use crate::text::shown;
+use crate::text::{shown, shown_json};
 
 /// Takes the rows of one answer.
 pub trait Render {
@@ -186,7 +186,7 @@ struct Json<'o> {
 impl Render for Json<'_> {
     fn begin(&mut self, names: Vec<String>) -> Result<()> {
         for name in distinct(names) {
-            self.names.push(format!("{}:", serde_json::to_string(&name)?));
+            self.names.push(format!("{}:", shown_json(&serde_json::to_string(&name)?)));
         }
         write!(self.out, "[")
     }
@@ -213,7 +213,10 @@ fn json(out: &mut dyn Write, value: ValueRef<'_>) -> Result<()> {
         ValueRef::Null => write!(out, "null"),
         ValueRef::Integer(i) => write!(out, "{i}"),
         ValueRef::Real(r) if r.is_finite() => Ok(serde_json::to_writer(out, &r)?),
-        other => Ok(serde_json::to_writer(out, text_of(other).unwrap_or_default().as_ref())?),
+        other => {
+            let text = serde_json::to_string(text_of(other).unwrap_or_default().as_ref())?;
+            out.write_all(shown_json(&text).as_bytes())
+        }
     }
 }
 

@@ -236,9 +236,8 @@ fn step(place: &Place, mirror: &mut Mirror, model: &mut Model, act: &Act, batch:
             return;
         }
         Act::Reopen => {
-            let (again, state, notes) = open(place);
-            assert_eq!((state, notes), (State::Level(batch - 1), Vec::new()));
-            *mirror = again;
+            *mirror = Mirror::closed(&place.path, &pipeline(), &system(), ROOT).unwrap();
+            assert_eq!(mirror.restore().unwrap(), (State::Level(batch - 1), Vec::new()));
             return;
         }
         Act::Rebuild => {
@@ -436,6 +435,7 @@ fn a_fresh_mirror_wants_to_be_filled_first() {
     let (mut mirror, state, notes) = open(&place);
     assert_eq!((state, notes), (State::Fresh, Vec::new()));
     assert!(matches!(mirror.apply(1, &[]), Err(Error::Bug(_))));
+    drop(mirror);
     assert_eq!(open(&place).1, State::Fresh);
 }
 
@@ -664,6 +664,84 @@ fn a_long_reader_keeps_its_view_and_the_log_is_cut_once_it_ends() {
     mirror.cut_log(Duration::from_millis(10)).unwrap();
     assert_eq!(mirror.log_bytes(), 0);
     assert_eq!(mirror.apply(9, &[]).unwrap(), Outcome::Done);
+}
+
+#[test]
+fn a_log_that_a_reader_keeps_is_bounded() {
+    let place = place();
+    let mut mirror = filled(&place);
+    mirror.most_log = 1 << 20;
+    let reader = Connection::open(&place.path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM line").unwrap();
+    let mut batch = 2;
+    let refused = loop {
+        match mirror.apply(batch, &[change(LINE, &lines(2_000), true)]) {
+            Ok(outcome) => assert_eq!(outcome, Outcome::Done),
+            Err(e) => break e.to_string(),
+        }
+        batch += 1;
+    };
+    assert!(refused.contains("has read") && refused.contains("in one transaction"), "{refused}");
+    assert!(mirror.log_bytes() < 3 << 20, "{}", mirror.log_bytes());
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(mirror.apply(batch, &[change(LINE, &lines(2_000), true)]).unwrap(), Outcome::Done);
+    assert!(mirror.log_bytes() < 1 << 20);
+}
+
+#[test]
+fn what_another_program_commits_is_noticed_and_a_rebuild_puts_it_right() {
+    let place = place();
+    let mut mirror = filled(&place);
+    assert_eq!(mirror.apply(2, &[change(LINE, &lines(3), true)]).unwrap(), Outcome::Done);
+    let other = Connection::open(&place.path).unwrap();
+    other.query_row("SELECT count(*) FROM line", [], |_| Ok(())).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; DELETE FROM packed; ROLLBACK").unwrap();
+    assert!(!mirror.is_touched());
+    other.execute_batch("PRAGMA foreign_keys = off; DELETE FROM customer").unwrap();
+    assert!(mirror.is_touched());
+    assert_eq!(mirror.apply(3, &[change(LINE, &lines(4), true)]).unwrap(), Outcome::Done);
+    assert!(mirror.is_touched());
+    fill(&mut mirror, 4);
+    assert!(!mirror.is_touched());
+    assert_eq!(mirror.count_if_small(TableRef::Pipeline(CUSTOMER)).unwrap(), Some(1));
+}
+
+#[test]
+fn a_trigger_of_somebody_else_does_not_survive() {
+    let place = place();
+    let mut mirror = filled(&place);
+    let trigger = "CREATE TRIGGER \"t\"\"r\" AFTER INSERT ON line BEGIN DELETE FROM customer; END";
+    Connection::open(&place.path).unwrap().execute_batch(trigger).unwrap();
+    assert!(mirror.is_touched());
+    fill(&mut mirror, 2);
+    assert_eq!(mirror.count_if_small(TableRef::Pipeline(CUSTOMER)).unwrap(), Some(1));
+    drop(mirror);
+    Connection::open(&place.path).unwrap().execute_batch(trigger).unwrap();
+    let (_, state, notes) = open(&place);
+    assert!(state == State::Fresh && notes[0].contains("a trigger `t\"r` on `line`"), "{notes:?}");
+}
+
+#[test]
+fn two_mirrors_never_share_a_file() {
+    let place = place();
+    let mirror = filled(&place);
+    let other = Mirror::open(&place.path, &pipeline(), &system(), ROOT + 1);
+    assert!(matches!(other, Err(Error::Busy(text)) if text.contains("the mirror of another root")));
+    drop(mirror);
+    assert_eq!(Mirror::open(&place.path, &pipeline(), &system(), ROOT + 1).unwrap().1, State::Fresh);
+}
+
+#[test]
+fn what_is_no_file_is_moved_aside() {
+    let place = place();
+    std::fs::create_dir(&place.path).unwrap();
+    drop(filled(&place));
+    assert!(aside(&place, "shop.db.old-1").is_dir());
+    for log in ["-wal", "-shm"] {
+        std::fs::create_dir(super::open::beside(&place.path, log)).unwrap();
+        drop(filled(&place));
+    }
+    assert!(aside(&place, "shop.db.damaged-1-wal").is_dir());
 }
 
 #[test]

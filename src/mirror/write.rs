@@ -20,6 +20,11 @@ use crate::key::OwnerHash;
 /// A log beyond this is cut back as soon as no reader needs it.
 const LOG_BYTES: u64 = 64 << 20;
 
+/// A log that a reader has kept from being cut for so long gets no more: it would fill the disk that the tables need
+/// too. The mirror stays behind until the reader ends. (A rebuild may exceed this: its log is as large as what it
+/// writes.)
+pub const MOST_LOG_BYTES: u64 = 1 << 30;
+
 /// Rows of one `INSERT`: a tenth faster than one at a time; more gains nothing (measured).
 const ROWS_AT_ONCE: usize = 8;
 
@@ -115,7 +120,12 @@ impl Mirror {
         if !self.present() {
             return Ok(self.lost("or its log was deleted, moved or replaced"));
         }
-        let done = within(self.conn.as_mut(), &self.ddl, batch_id, whole, work);
+        self.room_in_log()?;
+        let mut version = self.version;
+        let done = within(self.conn.as_mut(), &self.ddl, batch_id, whole, &mut version, work);
+        // Of what was committed before our transaction began, a rebuild leaves nothing.
+        self.touched = (self.touched || version != self.version) && !(whole && done.is_ok());
+        self.version = version;
         match done {
             Ok(outcome) => {
                 if self.log_bytes() > LOG_BYTES {
@@ -133,6 +143,24 @@ impl Mirror {
         }
     }
 
+    /// # Errors
+    /// `Busy` if the log is too large and a reader keeps it so.
+    fn room_in_log(&mut self) -> Result<()> {
+        if self.log_bytes() <= self.most_log {
+            return Ok(());
+        }
+        self.cut_log(Duration::from_millis(50))?;
+        if self.log_bytes() <= self.most_log {
+            return Ok(());
+        }
+        Err(Error::Busy(format!(
+            "another program has read {} in one transaction for so long that its log has grown to {} MiB: finish \
+             that transaction or close the program",
+            self.path.display(),
+            self.log_bytes() >> 20
+        )))
+    }
+
     fn lost(&mut self, how: &str) -> Outcome {
         // The database is in its place, so it is its log that is gone, and with it what was not checkpointed.
         self.damaged |= super::open::file_identity(&self.path) == self.files.database;
@@ -141,10 +169,10 @@ impl Mirror {
 
     /// Brings the log into the database and cuts it to nothing, unless a reader needs it for longer than `wait`.
     pub(super) fn cut_log(&mut self, wait: Duration) -> Result<()> {
-        let conn = self.connection()?;
+        let (conn, patience) = (self.connection()?, self.patience);
         let cut = conn.busy_timeout(wait).and_then(|()| {
             let cut = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            conn.busy_timeout(super::open::PATIENCE)?;
+            conn.busy_timeout(patience)?;
             cut
         });
         match cut {
@@ -164,11 +192,13 @@ fn within(
     ddl: &Ddl,
     batch_id: u64,
     whole: bool,
+    version: &mut i64,
     work: impl FnOnce(&Connection, &Ddl) -> Result<(), Fault>,
 ) -> Result<Outcome, Fault> {
     let conn = conn.ok_or_else(|| Error::Bug("the mirror is used after it failed to open".into()))?;
     let id = i64::try_from(batch_id).map_err(|_| Error::Bug(format!("batch id {batch_id}")))?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    *version = super::open::version(&tx)?;
     let select = format!("SELECT batch_id FROM {}", quoted(STATE));
     let stored: Option<i64> = tx.prepare_cached(&select)?.query_row([], |r| r.get(0))?;
     match stored {
@@ -285,6 +315,9 @@ fn delete_all(conn: &Connection, table: &TableDdl) -> Result<(), Fault> {
 
 /// Indexes go first and come back last: building one over sorted rows costs a fraction of keeping it up.
 fn empty(conn: &Connection, ddl: &Ddl) -> Result<(), Fault> {
+    while let Some((trigger, _)) = super::open::foreign_trigger(conn, ddl)? {
+        conn.execute(&format!("DROP TRIGGER {}", quoted(&trigger)), [])?;
+    }
     for table in &ddl.tables {
         for index in &table.indexes {
             conn.execute(&format!("DROP INDEX IF EXISTS {}", quoted(&index.name)), [])?;

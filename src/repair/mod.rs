@@ -25,6 +25,7 @@ use crate::pipeline::model::Pipeline;
 use crate::root::{self, Root, swap};
 use crate::run::{Options, Places, Quiet, Session, Stop, run};
 use crate::tables::Disk;
+use crate::text::shown;
 use crate::verify;
 
 use inputs::Inputs;
@@ -113,7 +114,7 @@ impl Repair<'_> {
             if !missing.is_empty() {
                 missing
                     .iter()
-                    .for_each(|name| say(&format!("{name} cannot be read any more; starting over")));
+                    .for_each(|name| say(&format!("{} cannot be read any more; starting over", shown(name))));
                 unreadable.extend(missing);
                 continue;
             }

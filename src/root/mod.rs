@@ -54,7 +54,7 @@ pub struct Root {
     pub next_batch: u64,
     /// What opening has to tell the user.
     pub notes: Vec<String>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// A committed batch.
@@ -111,19 +111,7 @@ impl Root {
         // Only now: on the word of a record that is older than its tables, sweeping would remove their files.
         sweep::undecided(disk.as_ref(), &paths, &defs, &record)?;
         fault::point("root.swept");
-        Ok(Root {
-            pipeline,
-            identity,
-            paths,
-            disk,
-            clock,
-            kernel,
-            states,
-            record,
-            next_batch,
-            notes,
-            _lock: lock,
-        })
+        Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, notes, lock })
     }
 
     /// Index of `_quarantine` in `states`.
@@ -165,8 +153,18 @@ impl Root {
         self.carry_out("MERGE", batch, staged, true, &indexes, took)
     }
 
+    /// The tables are where they were when they were locked; anything else would be written into, or removed from,
+    /// somebody else's.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if not.
+    pub fn in_place(&self) -> Result<()> {
+        self.lock.still_holds()
+    }
+
     /// Stages `work`, one item per table, under the next batch id.
     pub fn stage(&self, work: &[Work<'_>]) -> Result<(Vec<Staged>, u64, std::time::Duration)> {
+        self.in_place()?;
         let begin = std::time::Instant::now();
         let id = file_id(self.next_batch)?;
         let now_ms = self.clock.now_micros() / 1000;
@@ -188,6 +186,7 @@ impl Root {
         for commit in &record.commits {
             commit::still_ours(self.disk.as_ref(), &self.paths.tables.join(&commit.table), commit.base)?;
         }
+        self.in_place()?;
         fault::point("commit.checked");
         commit::decide(self.disk.as_ref(), &self.paths, &record)?;
         commit::publish(self.disk.as_ref(), &self.paths, &record)?;
@@ -255,6 +254,11 @@ impl Root {
 /// Takes the lock of a root that is not to be opened.
 pub fn take_lock(paths: &Paths) -> Result<Lock> {
     lock::take(&paths.own.join("lock"))
+}
+
+/// The process that works on a root, if one does and as far as it says who it is.
+pub fn holder(paths: &Paths) -> Result<Option<Option<u32>>> {
+    lock::holder(&paths.own.join("lock"))
 }
 
 /// The application that a commit's `txn` names.

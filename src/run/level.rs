@@ -1,6 +1,7 @@
 //! Keeps the mirror level with the tables: batch by batch while it can, from the tables when it is behind.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -31,28 +32,60 @@ pub fn system_tables() -> Vec<SystemTable> {
     vec![quarantine, files]
 }
 
-/// The mirror and how far it is. A mirror that cannot take a batch (another program writes to it, its disk is full)
-/// stops nothing: it stays behind, and the next batch brings it level.
+/// The mirror and how far it is. A mirror that cannot be opened or cannot take a batch (another program writes to it,
+/// its disk is full) stops nothing: it stays behind, and is brought level as soon as that works.
 pub struct Kept {
     mirror: Mirror,
     state: State,
-    /// The file went and could not be made again yet.
+    /// Not open: there is nothing yet, or the file went and could not be made again yet.
     lost: bool,
+    /// The last try to bring it level failed: when, and what that took.
+    failed: Option<Tried>,
+    /// When it was last filled because of what somebody else did to it, and what that took.
+    refilled: Option<Tried>,
+    /// What was said about its being behind, so that it is said once.
+    told: Option<String>,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Tried {
+    at: Instant,
+    took: Duration,
+}
+
+impl Tried {
+    fn since(begin: Instant) -> Tried {
+        Tried { at: Instant::now(), took: begin.elapsed() }
+    }
+
+    /// Trying takes a small part of the time, however long it takes.
+    fn is_recent(&self, share: u32) -> bool {
+        self.at.elapsed() < self.took * share
+    }
+}
+
+/// How long another writer is waited for: at first, and while the mirror is behind because of one.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(100));
 
 impl Kept {
     /// Opens the mirror and brings it level. Returns what there is to say about it.
+    ///
+    /// # Errors
+    /// `Config` if a view of the pipeline does not work. Whatever is wrong with the file stops nothing.
     pub fn open(root: &Root, database: &Path) -> Result<(Kept, Vec<String>)> {
-        if let Some(dir) = database.parent() {
-            std::fs::create_dir_all(dir).map_err(|e| Error::io("making", dir, e))?;
-        }
-        let (mirror, state, mut notes) =
-            Mirror::open(database, &root.pipeline, &system_tables(), root.identity.root_id())?;
-        let mut kept = Kept { mirror, state, lost: false };
-        if let Err(e) = kept.bring_level(root, &mut notes) {
-            notes.push(format!("the mirror is behind, and brought level as soon as that works: {e}"));
-        }
+        let mirror = Mirror::closed(database, &root.pipeline, &system_tables(), root.identity.root_id())?;
+        let mut kept =
+            Kept { mirror, state: State::Fresh, lost: true, failed: None, refilled: None, told: None };
+        let mut notes = Vec::new();
+        let begin = Instant::now();
+        let done = kept.restore(root, &mut notes).and_then(|()| kept.hold_against(root, &mut notes));
+        kept.note_end(begin, done, root, &mut notes);
         Ok((kept, notes))
+    }
+
+    /// It is not level with the tables.
+    pub fn is_behind(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// Applies a batch that was just committed.
@@ -82,26 +115,30 @@ impl Kept {
         self.settle(root, &[])
     }
 
-    /// Between batches: brings a mirror level that was deleted, replaced, or could not take a batch.
+    /// Between batches: brings a mirror level that was deleted, replaced or changed, or could not take a batch.
     pub fn mend(&mut self, root: &Root) -> Vec<String> {
         let mut notes = Vec::new();
+        let begin = Instant::now();
         let done = if !self.lost && self.mirror.present() {
-            self.bring_level(root, &mut notes)
+            self.bring_level(root, &mut notes).and_then(|()| self.refill(root, &mut notes))
         } else {
             if !self.lost {
                 notes.push("the mirror was deleted or replaced; it is made again from the tables".into());
             }
             self.restore(root, &mut notes)
         };
-        if let Err(e) = done {
-            notes.push(format!("the mirror is behind, and brought level as soon as that works: {e}"));
-        }
+        self.note_end(begin, done, root, &mut notes);
         notes
     }
 
     fn settle(&mut self, root: &Root, changes: &[Change<'_>]) -> Vec<String> {
         let mut notes = Vec::new();
         let batch = root.record.batch;
+        // Batches must not wait, one after the other, for a mirror that cannot be written to.
+        if self.failed.is_some_and(|tried| tried.is_recent(10)) {
+            return notes;
+        }
+        let begin = Instant::now();
         let done = if self.lost {
             self.restore(root, &mut notes)
         } else if self.state == State::Level(batch - 1) {
@@ -119,10 +156,67 @@ impl Kept {
         } else {
             self.bring_level(root, &mut notes)
         };
-        if let Err(e) = done {
-            notes.push(format!("the mirror is behind, and brought level as soon as that works: {e}"));
-        }
+        self.note_end(begin, done, root, &mut notes);
         notes
+    }
+
+    /// Takes note of how trying went; what there is to say about it is said once.
+    fn note_end(&mut self, begin: Instant, done: Result<()>, root: &Root, notes: &mut Vec<String>) {
+        match done {
+            Ok(()) => {
+                if self.failed.take().is_some() {
+                    self.mirror.wait_for_others(PATIENCE.0);
+                    notes.push(format!("the mirror is level again, at batch {}", root.record.batch));
+                }
+                self.told = None;
+            }
+            Err(e) => {
+                self.failed = Some(Tried::since(begin));
+                self.mirror.wait_for_others(PATIENCE.1);
+                let said = e.to_string();
+                if self.told.as_ref() != Some(&said) {
+                    notes.push(format!(
+                        "the mirror is behind, and brought level as soon as that works (the tables go on without \
+                         it): {said}"
+                    ));
+                    self.told = Some(said);
+                }
+            }
+        }
+    }
+
+    /// A small mirror that says it is level must have as many rows as the tables: somebody may have deleted some
+    /// while nobody was running. (What was changed otherwise is `verify`'s to find.)
+    fn hold_against(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
+        for (at, state) in root.states.iter().enumerate() {
+            let table = table_ref(root, at);
+            if self.mirror.count_if_small(table)?.is_some_and(|rows| rows != state.table.rows_alive()) {
+                notes.push(format!(
+                    "the mirror has other rows of {} than the table: another program changed it; it is filled again \
+                     from the tables",
+                    state.table.def.name
+                ));
+                return self.fill(root, notes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Another program wrote to the file while we had it open: what it changed is not known, so everything is
+    /// filled again. Not over and over, should it go on writing.
+    fn refill(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
+        if !self.mirror.is_touched() || self.refilled.is_some_and(|tried| tried.is_recent(50)) {
+            return Ok(());
+        }
+        notes.push("another program wrote to the mirror; it is filled again from the tables".into());
+        self.fill(root, notes)
+    }
+
+    fn fill(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
+        let begin = Instant::now();
+        let outcome = rebuild(root, &mut self.mirror)?;
+        self.refilled = Some(Tried::since(begin));
+        self.settled(outcome, root, notes)
     }
 
     fn restore(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
@@ -141,10 +235,14 @@ impl Kept {
             }
             State::Fresh => rebuild(root, &mut self.mirror)?,
         };
+        self.settled(outcome, root, notes)
+    }
+
+    fn settled(&mut self, outcome: Outcome, root: &Root, notes: &mut Vec<String>) -> Result<()> {
         match outcome {
             Outcome::Done | Outcome::Already => {
                 fault::point("level.done");
-                self.state = State::Level(now);
+                self.state = State::Level(root.record.batch);
                 Ok(())
             }
             Outcome::Lost(how) => {

@@ -136,6 +136,9 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     live.go()?;
     if !stop.is_set() {
         live.session.finish()?;
+        // Nobody will look after it later.
+        live.tell_notes();
+        live.session.mend_mirror().iter().for_each(|note| live.observer.note(note));
     }
     live.ended.seconds = started.elapsed().as_secs_f64();
     live.ended.stopped = stop.is_set();
@@ -251,9 +254,9 @@ impl Live<'_> {
         }
         let notes = self.session.mend_mirror();
         let (delay, longest) = (self.mend.1, MENDING.1);
-        self.mend = match notes.is_empty() {
-            true => (None, MENDING.0),
-            false => (Some(Instant::now()), longest.min(delay * 2)),
+        self.mend = match self.session.mirror_is_behind() {
+            false => (None, MENDING.0),
+            true => (Some(Instant::now()), longest.min(delay * 2)),
         };
         notes.iter().for_each(|note| self.observer.note(note));
     }

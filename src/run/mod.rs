@@ -133,6 +133,10 @@ impl Session {
         self.mirror.as_mut().map(|mirror| mirror.mend(&self.root)).unwrap_or_default()
     }
 
+    fn mirror_is_behind(&self) -> bool {
+        self.mirror.as_ref().is_some_and(level::Kept::is_behind)
+    }
+
     /// Leaves the report for `status`. Nothing hangs on it: it is neither synced nor missed.
     fn note_report(&self, report: &BatchReport) {
         let own = &self.root.paths.own;

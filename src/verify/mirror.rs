@@ -5,8 +5,11 @@ use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Error, Result};
+use crate::key::OwnerHash;
+use crate::maintain::compact::owner_columns;
 use crate::mirror::inspect::Inspector;
 use crate::mirror::{Column, canonical};
+use crate::origin::BATCH;
 use crate::root::Root;
 use crate::run::level::{system_tables, table_ref};
 
@@ -27,26 +30,40 @@ pub fn compare(root: &Root, database: &Path, findings: &mut Findings) -> Result<
 fn look(root: &Root, database: &Path, findings: &mut Findings) -> Result<()> {
     let mirror = Inspector::open(database, &root.pipeline, &system_tables())?;
     findings.mirror_batch = mirror.batch()?;
-    if findings.mirror_batch != Some(root.record.batch) {
-        findings.differences.push(format!(
-            "mirror: it is at batch {}, the tables at {}; the next `millrace run` brings it level",
-            findings.mirror_batch.map_or("none".into(), |b| b.to_string()),
-            root.record.batch
-        ));
+    if mirror.root()? != root.identity.root {
+        let what = "mirror: it mirrors the tables of another root; the next `millrace run` moves it aside";
+        findings.differences.push(what.into());
         return Ok(());
     }
+    let tables = root.record.batch;
+    let level = match findings.mirror_batch {
+        Some(batch) if batch > tables => {
+            findings.differences.push(format!(
+                "mirror: it is at batch {batch}, the tables at {tables} only; the next `millrace run` fills it again"
+            ));
+            return Ok(());
+        }
+        batch => batch.unwrap_or(0),
+    };
+    // A batch is in the tables first: a mirror that a kill left behind is no contradiction.
+    findings.mirror_behind = findings.mirror_batch != Some(tables);
     findings.differences.extend(mirror.integrity()?.into_iter().map(|l| format!("mirror: {l}")));
     for at in 0..root.states.len() {
-        let (ours, theirs) = (of_table(root, at)?, of_mirror(root, &mirror, at)?);
+        let since = findings.mirror_behind.then_some(level);
+        let (ours, theirs) = (of_table(root, at, since)?, of_mirror(root, &mirror, at, since)?);
         if ours != theirs {
             findings.differences.push(format!(
-                "mirror: {} has other rows than the table ({} and {}); delete {} and run again",
+                "mirror: {} has other rows than the table ({} and {}{}); delete {} and run again",
                 root.states[at].table.def.name,
                 theirs.rows,
                 ours.rows,
+                if findings.mirror_behind { ", of those unchanged since its batch" } else { "" },
                 database.display()
             ));
         }
+    }
+    if findings.mirror_behind {
+        return Ok(());
     }
     findings.orphans = mirror
         .orphans()?
@@ -86,27 +103,53 @@ impl Contents {
     }
 }
 
-fn of_table(root: &Root, at: usize) -> Result<Contents> {
+/// What the table holds; `since`: only what no later batch has touched.
+fn of_table(root: &Root, at: usize, since: Option<u64>) -> Result<Contents> {
     let table = &root.states[at].table;
     let mut contents = Contents::default();
     let mut scratch = String::new();
+    let ledger = at == root.files();
     for &file in table.files.keys() {
+        // The rows of an owner that changed stand in a later file; a compaction changes nothing and is passed over
+        // all the same. The ledger has no owners: its rows say themselves when they came.
+        if !ledger && since.is_some_and(|since| u64::from(file) > since) {
+            continue;
+        }
         for batch in table.read(file)? {
             let rows = batch?.rows;
             let columns: Vec<Column<'_>> = rows.columns().iter().map(Column::new).collect::<Result<_>>()?;
             for row in 0..rows.num_rows() {
-                contents.add(columns.iter().map(|c| canonical(c, row, &mut scratch)));
+                let values: Vec<_> = columns.iter().map(|c| canonical(c, row, &mut scratch)).collect();
+                if !ledger || is_older(root, at, &values, since) {
+                    contents.add(values.into_iter());
+                }
             }
         }
     }
     Ok(contents)
 }
 
-fn of_mirror(root: &Root, mirror: &Inspector, at: usize) -> Result<Contents> {
+fn of_mirror(root: &Root, mirror: &Inspector, at: usize, since: Option<u64>) -> Result<Contents> {
     let mut contents = Contents::default();
     mirror.contents(table_ref(root, at), &mut |values| {
-        contents.add(values.into_iter());
+        if is_older(root, at, &values, since) {
+            contents.add(values.into_iter());
+        }
         Ok(())
     })?;
     Ok(contents)
+}
+
+/// No batch after `since` has touched the row. (An owner that the index does not know was never changed by us.)
+fn is_older(root: &Root, at: usize, values: &[Option<String>], since: Option<u64>) -> bool {
+    let Some(since) = since else { return true };
+    let state = &root.states[at];
+    let text = |column: usize| values.get(column).and_then(Option::as_deref).unwrap_or_default();
+    if at == root.files() {
+        let column = state.table.def.schema.index_of(BATCH).unwrap_or_default();
+        return text(column).parse().is_ok_and(|batch: u64| batch <= since);
+    }
+    let mut hash = OwnerHash::new();
+    owner_columns(root, at).into_iter().for_each(|column| hash.part(text(column).as_bytes()));
+    state.index.get(hash.finish()).is_none_or(|entry| u64::from(entry.file) <= since)
 }

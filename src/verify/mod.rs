@@ -21,6 +21,8 @@ pub struct Findings {
     pub orphans: Vec<Orphans>,
     /// `None`: no mirror.
     pub mirror_batch: Option<u64>,
+    /// The mirror lacks batches that the next run brings it: no difference. What no later batch touched was compared.
+    pub mirror_behind: bool,
     pub batch: u64,
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::figures::tell;
 use crate::scale::{pick, seeds};
 use crate::support::BINARY;
-use crate::support::history::{self, Expected, RUN, Source, Verdict, ended};
+use crate::support::trial::{self, Expected, RUN, Source, Verdict, ended};
 
 const CALLS: &str = "write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,sync_file_range,rename,renameat,renameat2,\
                      link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,truncate,ftruncate,fallocate,\
@@ -48,7 +48,7 @@ impl History {
         let base = source.folder(None);
         source.add(seed, 0..before);
         if before > 0 {
-            history::ok(base.path(), RUN);
+            trial::ok(base.path(), RUN);
         }
         source.add(seed, before..all);
         History { expected: Expected::of(&source), source, base }
@@ -111,7 +111,7 @@ impl History {
                 Err(how) => failed.push(how),
             }
         }
-        let said = history::said(folder.path(), RUN);
+        let said = trial::said(folder.path(), RUN);
         let mut verdict = if matches!(said.code, Some(0 | 3)) {
             self.expected.judge(folder.path(), &self.source.pipeline)
         } else {

@@ -10,6 +10,7 @@ pub mod folders;
 pub mod generate;
 pub mod history;
 pub mod json;
+pub mod mirror;
 pub mod mounts;
 pub mod oracle;
 pub mod pieces;
@@ -17,6 +18,7 @@ pub mod place;
 pub mod power;
 pub mod site;
 pub mod spelling;
+pub mod taking;
 pub mod trial;
 pub mod values;
 
