@@ -69,6 +69,13 @@ impl RecordingDisk {
         self.calls.lock().unwrap().len()
     }
 
+    /// The calls that gave a whole folder another name.
+    pub fn moves(&self) -> Vec<usize> {
+        let calls = self.calls.lock().unwrap();
+        let is_move = |call: &Call| matches!(call, Call::Replace(_, to) if to.is_dir());
+        (0..calls.len()).filter(|&n| is_move(&calls[n])).collect()
+    }
+
     /// Makes, below `to`, what a cut after `n` calls leaves of the folder. If the call at `n` is a write, it had
     /// begun. Returns what was acknowledged last by then; 0: nothing.
     pub fn cut(&self, n: usize, unsynced: Unsynced, torn: Torn, to: &Path) -> u64 {

@@ -146,8 +146,15 @@ fn repairs(history: &History, folder: &Path, disk: Arc<dyn Disk>) -> millrace::e
     repair::repair(&history.places(folder), history.pipeline.clone(), disk, clock::system(), &mut |_| {})
 }
 
-/// The exchange of the tables comes near the end of a repair: so many calls of it are tried more closely.
-const EXCHANGE: usize = 20;
+/// Right after the folders are exchanged, and around it, in every way.
+fn exchange(disk: &RecordingDisk, seed: u64) -> Vec<Cut<'_>> {
+    let torn = Torn::Missing;
+    let cut = |n, unsynced| Cut { disk, n, unsynced, torn, seed };
+    let near =
+        |n: &usize| (n - pick(0, 6)..n + pick(3, 8)).filter(|n| *n <= disk.calls()).collect::<Vec<_>>();
+    let ways = |n: usize| UNSYNCED.iter().take(pick(1, 4)).map(move |unsynced| cut(n, *unsynced));
+    disk.moves().iter().flat_map(near).flat_map(ways).collect()
+}
 
 #[derive(Default)]
 struct Repairs {
@@ -173,12 +180,8 @@ impl Repairs {
         assert_eq!(matches!(outcome, Outcome::FromRows { .. }), inputs_gone, "{outcome:?}");
         disk.acknowledge(1);
         history.is_complete(folder.path(), "the undisturbed repair", &mut self.toll);
-        let exchange = (disk.calls() - EXCHANGE..=disk.calls()).step_by(pick(6, 1));
-        let exchange = exchange.enumerate().map(|(turn, n)| {
-            let (unsynced, torn) = (UNSYNCED[turn % UNSYNCED.len()], TORN[turn % TORN.len()]);
-            Cut { disk: &disk, n, unsynced, torn, seed }
-        });
-        for cut in cuts(&disk, seed, tries(pick(short, 60))).chain(exchange) {
+        assert_eq!(disk.moves().len(), 2, "old tables aside, new ones in");
+        for cut in cuts(&disk, seed, tries(pick(short, 60))).chain(exchange(&disk, seed)) {
             let story = format!("{}, inputs gone: {inputs_gone}", cut.story());
             let (after, acknowledged) = cut.made();
             self.cuts += 1;
@@ -215,7 +218,7 @@ fn row_03_recorded_cuts_of_a_repair_leave_the_old_tables_or_the_new() {
         all.every_cut(seed, false, 2);
         all.every_cut(seed, true, 2);
     }
-    assert!(all.finished > 0, "no cut came after the new tables were complete");
+    assert!(0 < all.finished && all.finished < all.cuts, "every cut came on one side of the exchange");
     let counted = [("cuts", all.cuts), ("already exchanged", all.finished)];
     tell(3, "recorded calls of a repair", &[&counted[..], &all.toll.paid()].concat());
 }
