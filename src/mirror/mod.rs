@@ -49,6 +49,7 @@ pub struct Mirror {
     /// The files as they were after the last transaction, to notice that somebody took them away.
     files: Files,
     damaged: bool,
+    cutting: write::Cutting,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +132,15 @@ impl Mirror {
             fingerprint: format!("{:032x}", pipeline.fingerprint),
         };
         let files = Files { database: None, log: None };
-        let mut mirror =
-            Mirror { path: open::resolved(path), ddl, identity, conn: None, files, damaged: false };
+        let mut mirror = Mirror {
+            path: open::resolved(path),
+            ddl,
+            identity,
+            conn: None,
+            files,
+            damaged: false,
+            cutting: write::Cutting::default(),
+        };
         let (state, notes) = mirror.reopen()?;
         Ok((mirror, state, notes))
     }
@@ -175,7 +183,8 @@ impl Mirror {
         self.files_now() == self.files
     }
 
-    /// Size of the write-ahead log in bytes. It only grows past 64 MiB while a reader stays in one transaction.
+    /// Size of the write-ahead log in bytes. It only grows far past 64 MiB while a reader stays in one transaction
+    /// for longer than five seconds.
     pub fn log_bytes(&self) -> u64 {
         std::fs::metadata(open::beside(&self.path, "-wal")).map_or(0, |m| m.len())
     }
