@@ -25,6 +25,41 @@ const LOG_BYTES: u64 = 64 << 20;
 /// writes.)
 pub const MOST_LOG_BYTES: u64 = 1 << 30;
 
+/// When to cut a log back that readers stand in the way of. Where several come and go there is always one that
+/// looks at an older state, and the log never gets a moment of its own; so the writer waits until those of now are
+/// gone. It does that seldom, and longer the longer the log is: each time it has grown by a quarter, twice as long.
+#[derive(Debug)]
+pub(super) struct Cutting {
+    /// Bytes of the log from which on it is tried.
+    from: u64,
+    patience: Duration,
+}
+
+/// The most that a batch waits for readers.
+const LONGEST: Duration = Duration::from_secs(5);
+
+impl Default for Cutting {
+    fn default() -> Self {
+        Cutting { from: LOG_BYTES, patience: Duration::from_millis(50) }
+    }
+}
+
+impl Cutting {
+    /// How long to wait for readers now, if it is to be tried.
+    pub(super) fn due(&self, bytes: u64) -> Option<Duration> {
+        (bytes > self.from).then_some(self.patience)
+    }
+
+    /// It was tried; so long is the log now.
+    pub(super) fn tried(&mut self, bytes: u64) {
+        *self = if bytes <= LOG_BYTES {
+            Cutting::default()
+        } else {
+            Cutting { from: bytes + bytes / 4, patience: LONGEST.min(self.patience * 2) }
+        };
+    }
+}
+
 /// Rows of one `INSERT`: a tenth faster than one at a time; more gains nothing (measured).
 const ROWS_AT_ONCE: usize = 8;
 
@@ -128,8 +163,9 @@ impl Mirror {
         self.version = version;
         match done {
             Ok(outcome) => {
-                if self.log_bytes() > LOG_BYTES {
-                    self.cut_log(Duration::from_millis(50))?;
+                if let Some(patience) = self.cutting.due(self.log_bytes()) {
+                    self.cut_log(patience)?;
+                    self.cutting.tried(self.log_bytes());
                 }
                 Ok(outcome)
             }
