@@ -1,5 +1,5 @@
 //! Kill points: named places at which the process dies when the environment says so. Compiled in by the feature
-//! `faults` alone; without it a point is nothing.
+//! `faults` alone; without it a point is nothing. What else the laboratory needs of a run stands here too.
 
 /// Dies here by SIGKILL if `MILLRACE_KILL_AT` is `name:n` and this is the n-th time (from 1) that it passes `name`.
 /// With `MILLRACE_KILL_NAMES=FILE` every passing is appended to that file, so that a test learns what there is.
@@ -12,6 +12,18 @@ pub fn point(name: &'static str) {
 #[cfg(not(feature = "faults"))]
 #[inline(always)]
 pub fn point(_name: &'static str) {}
+
+/// With `MILLRACE_EAGER` maintenance is as eager as it gets, so that a few batches show all of it.
+#[cfg(feature = "faults")]
+pub fn is_eager() -> bool {
+    std::env::var_os("MILLRACE_EAGER").is_some()
+}
+
+/// Never: built without the feature `faults`.
+#[cfg(not(feature = "faults"))]
+pub fn is_eager() -> bool {
+    false
+}
 
 #[cfg(feature = "faults")]
 mod armed {

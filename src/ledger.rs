@@ -17,6 +17,18 @@ pub fn file_key(name: &str) -> u128 {
     xxh3_128(name.as_bytes())
 }
 
+/// A commit of the ledger table: whoever holds the same one has the same history up to its batch. A batch number
+/// alone does not say so: tables that were put back to an older state go on with the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// The batch that made it.
+    pub batch: u64,
+    /// Its version of `_files`.
+    pub version: u64,
+    /// xxh3-128 of the commit's bytes, which carry the time, the batch, and each file with its size and statistics.
+    pub hash: u128,
+}
+
 /// What the ledger says about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerEntry {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 
@@ -144,6 +144,28 @@ pub struct Rejected {
     /// xxh3-128 of the rejected text, where it was at hand.
     pub hash: Option<u128>,
     pub text: Option<String>,
+    /// `Some(n)`: not one document but the rest of the file's bad ones, `n` of them, from the position on.
+    pub rest: Option<u64>,
+}
+
+impl Rejected {
+    /// What stands for `documents` bad documents that are not told one by one, as the first `most` of the file are.
+    pub fn rest(file: u32, from: Position, documents: u64, most: u64) -> Self {
+        let offset = from.offset;
+        let reason = format!(
+            "{documents} more from byte {offset} on: of one file the first {most} are told one by one"
+        );
+        Rejected { file, position: from, reason, hash: None, text: None, rest: Some(documents) }
+    }
+}
+
+/// How far quarantine is with a file of which only ranges were read so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Documents that have a row of their own.
+    pub told: u64,
+    /// Where the rest begins, and how many they are.
+    pub rest: Option<(Position, u64)>,
 }
 
 pub fn quarantine_schema() -> SchemaRef {
@@ -164,6 +186,7 @@ fn quarantine_columns() -> SchemaRef {
         ("reason", Utf8),
         ("text", Utf8),
         ("content_hash", Utf8),
+        ("documents", Int64),
     ])
 }
 
@@ -172,6 +195,8 @@ pub const FILES_KEY: [usize; 3] = [0, 6, 16];
 /// Columns that identify a row of quarantine: file, byte offset, and a hash of the reason, because two things can be
 /// wrong at one place. Nothing in it depends on how a file was cut into ranges.
 pub const QUARANTINE_KEY: [usize; 3] = [0, 1, 2];
+/// Instead of the reason's hash, where a row stands for the rest of a file: its reason changes as that grows.
+const REST_ID: i64 = 0;
 
 /// What identifies a row of quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -186,7 +211,10 @@ impl QuarantineKey {
         QuarantineKey {
             file: range.name.clone(),
             byte_offset: rejected.position.offset as i64,
-            reason_id: (xxhash_rust::xxh3::xxh3_64(rejected.reason.as_bytes()) >> 1) as i64,
+            reason_id: match rejected.rest {
+                Some(_) => REST_ID,
+                None => (xxhash_rust::xxh3::xxh3_64(rejected.reason.as_bytes()) >> 1) as i64,
+            },
         }
     }
 
@@ -223,17 +251,40 @@ pub fn read_quarantine_keys(rows: &RecordBatch, wanted: &dyn Fn(&str) -> bool) -
     Some((0..rows.num_rows()).filter(|row| wanted(files.value(*row))).map(key).collect())
 }
 
+/// Adds to `tally` what the rows say of `file`.
+///
+/// `None` where the rows are not quarantine's.
+pub fn add_to_tally(rows: &RecordBatch, file: &str, tally: &mut Tally) -> Option<()> {
+    let files = rows.column_by_name("file")?.as_string_opt::<i32>()?;
+    let long = |name: &str| rows.column_by_name(name)?.as_primitive_opt::<Int64Type>();
+    let (offsets, reasons, lines) = (long("byte_offset")?, long("reason_id")?, long("line")?);
+    let (elements, documents) = (long("element")?, long("documents")?);
+    for row in (0..rows.num_rows()).filter(|row| files.value(*row) == file) {
+        if reasons.value(row) != REST_ID {
+            tally.told += 1;
+            continue;
+        }
+        let from = Position {
+            offset: offsets.value(row) as u64,
+            line: lines.value(row) as u64,
+            element: (!elements.is_null(row)).then(|| elements.value(row) as u64),
+        };
+        tally.rest = Some((from, documents.value(row) as u64));
+    }
+    Some(())
+}
+
 /// The batch's quarantine rows, and an empty set for each of `old` that is not wrong any more: the rows of files that
 /// are read again from their beginning.
-pub fn quarantine_rows(
+pub fn quarantine_rows<'a>(
     files: &[FileRange],
-    rejected: &[Rejected],
+    rejected: impl Iterator<Item = &'a Rejected>,
     old: &[QuarantineKey],
     batch: u64,
 ) -> Result<TableRows> {
     // One row a key: what is wrong twice in the same way is told once.
     let keyed: BTreeMap<QuarantineKey, &Rejected> =
-        rejected.iter().map(|r| (QuarantineKey::of(&files[r.file as usize], r), r)).collect();
+        rejected.map(|r| (QuarantineKey::of(&files[r.file as usize], r), r)).collect();
     let mut owners: Vec<OwnerRows> =
         keyed.iter().enumerate().map(|(row, (key, r))| stated(key, r, row as u32, batch)).collect();
     owners.extend(old.iter().filter(|key| !keyed.contains_key(key)).map(|key| cleared(key, batch)));
@@ -247,6 +298,7 @@ pub fn quarantine_rows(
         Arc::new(StringArray::from_iter_values(keyed.values().map(|r| &r.reason))),
         Arc::new(StringArray::from_iter(keyed.values().map(|r| r.text.as_deref()))),
         Arc::new(StringArray::from_iter(keyed.values().map(hex))),
+        Arc::new(Int64Array::from_iter_values(keyed.values().map(|r| r.rest.unwrap_or(1) as i64))),
     ];
     let rows = RecordBatch::try_new(quarantine_columns(), columns)
         .map_err(|e| Error::Bug(format!("quarantine rows: {e}")))?;
@@ -254,8 +306,8 @@ pub fn quarantine_rows(
 }
 
 fn stated(key: &QuarantineKey, rejected: &Rejected, row: u32, batch: u64) -> OwnerRows {
-    let Rejected { position, text, hash, .. } = rejected;
-    let content = format!("{}/{:?}/{text:?}/{hash:?}", position.line, position.element);
+    let Rejected { position, text, hash, rest, .. } = rejected;
+    let content = format!("{}/{:?}/{text:?}/{hash:?}/{rest:?}", position.line, position.element);
     OwnerRows {
         owner: key.owner(),
         // The last reading wins: batches are numbered in the order of reading.

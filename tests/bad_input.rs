@@ -254,6 +254,27 @@ fn a_gibibyte_of_nothing_from_a_small_gz() {
     is_defused(b"", b' ', "decompresses to more than 200 times its size");
 }
 
+#[test]
+fn a_bomb_of_bad_documents_from_a_small_gz() {
+    let place = place();
+    let mut gz = GzEncoder::new(File::create(place.input("m.ndjson.gz")).unwrap(), Compression::new(6));
+    (0..60).for_each(|_| gz.write_all(&b"1\n".repeat(10_000)).unwrap());
+    gz.finish().unwrap();
+    age(&place.input("m.ndjson.gz"));
+    assert!(fs::metadata(place.input("m.ndjson.gz")).unwrap().len() < 8 << 10);
+    let mut run = place.start(&["run", "--once"]);
+    let peak = peak_of(&mut run);
+    assert_eq!(run.ended(1).code(), Some(3), "{}\n{}", run.out(), run.err());
+    assert!(run.out().contains("600,000 quarantined"), "{}", run.out());
+    assert!(peak < 400, "{peak} MB");
+    the_good_ones_arrived(&place);
+    let found = place.quarantine();
+    assert_eq!(found.len(), 10_001);
+    assert_eq!(found[10_000].1, 10_001, "the line where the rest begins");
+    assert!(found[10_000].2.starts_with("590000 more from byte 20000 on"), "{}", found[10_000].2);
+    place.run_once(0);
+}
+
 // ------------------------------------------------------------------------------------------ no file, or not ours
 
 #[test]

@@ -75,8 +75,11 @@ fn nothing_to_do_is_said_and_is_no_failure() {
 fn a_missing_source_folder_is_made() {
     let place = Place::new();
     fs::remove_dir(place.path("input_events")).unwrap();
-    place.run_once(0);
+    // A mistyped name shows at once.
+    let said = place.run_once(0).err;
+    assert!(said.starts_with("millrace: made the source folder input_events: it was missing\n"), "{said}");
     assert!(place.path("input_events").is_dir());
+    assert_eq!(place.run_once(0).err, "");
 }
 
 #[test]

@@ -85,13 +85,20 @@ struct Place {
     pipeline: Arc<Pipeline>,
     clock: Arc<TestClock>,
     files: u64,
+    /// Microseconds that go by with every batch.
+    step: i64,
 }
 
 impl Place {
     fn new() -> Place {
+        Place::of(pipeline::DEFAULT, MINUTE)
+    }
+
+    fn of(text: &str, step: i64) -> Place {
         Place {
+            step,
             folder: tempfile::tempdir().unwrap(),
-            pipeline: Arc::new(pipeline::parse(pipeline::DEFAULT, "orders.toml").unwrap()),
+            pipeline: Arc::new(pipeline::parse(text, "orders.toml").unwrap()),
             clock: Arc::new(TestClock(AtomicI64::new(1_700_000_000_000_000))),
             files: 0,
         }
@@ -111,7 +118,7 @@ impl Place {
     }
 
     fn batch(&mut self, session: &mut Session, events: &[Vec<u8>]) {
-        self.clock.0.fetch_add(MINUTE, Ordering::SeqCst);
+        self.clock.0.fetch_add(self.step, Ordering::SeqCst);
         self.files += 1;
         let path = self.folder.path().join(format!("{}.ndjson", self.files));
         fs::write(&path, events.join(&b'\n')).unwrap();
@@ -231,6 +238,77 @@ fn files_stay_few_when_every_run_takes_one_batch() {
         session.finish().unwrap();
         place.assert_small(&session, at + 1);
     }
+    place.assert_right(&events);
+}
+
+/// Versions of the ledger's log, oldest first, and which of them have a log checkpoint.
+fn log_of(session: &Session) -> (Vec<u64>, Vec<u64>) {
+    let dir = names::log_dir(&session.root.states[session.root.files()].table.def.dir);
+    let (mut commits, mut checkpoints) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(dir).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let version: Option<u64> = name.split('.').next().and_then(|v| v.parse().ok());
+        let of = if name.ends_with(".json") { &mut commits } else { &mut checkpoints };
+        of.extend(version);
+    }
+    commits.sort();
+    checkpoints.sort();
+    (commits, checkpoints)
+}
+
+/// All commits are young, so all stay. Each log checkpoint holds all tombstones: of those only some stay.
+#[test]
+fn log_checkpoints_stay_few_while_no_commit_may_go() {
+    let batches = number("MILLRACE_GROWTH", 120) * 2;
+    let events = events(batches);
+    let mut place = Place::of(pipeline::DEFAULT, 0);
+    let mut session = place.open();
+    for events in events.chunks(EVENTS) {
+        place.batch(&mut session, events);
+        session.maintain().unwrap();
+        let (commits, checkpoints) = log_of(&session);
+        assert_eq!(commits[0], 0, "a commit went");
+        // The spread ones, the first, the newest.
+        assert!(checkpoints.len() <= 16 + 2 + 4, "{checkpoints:?}");
+    }
+    session.finish().unwrap();
+    // Every version can still be read, those between two log checkpoints too: a commit a batch and its rows.
+    let table = &session.root.states[session.root.files()].table;
+    let (commits, checkpoints) = log_of(&session);
+    assert!(checkpoints.len() * 2 < commits.len() / 5, "none went: {checkpoints:?}");
+    for version in commits.into_iter().step_by(13) {
+        let read = session.root.kernel.open_at(&table.def.dir, Some(version)).unwrap();
+        let rows: u64 = read.files.iter().map(|(f, _)| records(&f.stats)).sum();
+        assert!(rows <= version, "version {version} has {rows} rows");
+        assert!(rows * 2 >= version, "version {version} has {rows} rows");
+        assert!(read.files.iter().all(|(f, _)| table.def.dir.join(&f.path).exists()), "version {version}");
+    }
+    drop(session);
+    place.assert_right(&events);
+}
+
+fn records(stats: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(stats).unwrap()["numRecords"].as_u64().unwrap()
+}
+
+/// However young they are, if the pipeline says so: files are bounded also where batches come faster than time goes.
+#[test]
+fn history_is_bounded_by_number_if_the_pipeline_says_so() {
+    let events = events(number("MILLRACE_GROWTH", 120));
+    let text = format!("{}\n[history]\ncommits = 20\n", pipeline::DEFAULT);
+    let mut place = Place::of(&text, 0);
+    let mut session = place.open();
+    for (at, events) in events.chunks(EVENTS).enumerate() {
+        place.batch(&mut session, events);
+        session.maintain().unwrap();
+        place.assert_small(&session, at + 1);
+        let (commits, _) = log_of(&session);
+        // A cut is made at a log checkpoint, and one table at a time has one made.
+        assert!(commits.len() <= 20 + 40, "{} commits", commits.len());
+        assert!(at < 60 || commits.len() >= 20, "{} commits", commits.len());
+    }
+    session.finish().unwrap();
+    drop(session);
     place.assert_right(&events);
 }
 

@@ -219,6 +219,7 @@ CREATE TABLE "_quarantine" (
   "reason" TEXT,
   "text" TEXT,
   "content_hash" TEXT,
+  "documents" INTEGER,
   "_batch_id" INTEGER,
   "_ingested_at" TEXT,
   PRIMARY KEY ("file", "byte_offset", "reason_id")

@@ -6,16 +6,16 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::batch::{Fingerprint, Resume};
-use crate::ledger::LedgerEntry;
+use crate::ledger::{LedgerEntry, Mark};
 
 /// Of everything below. Another one means another release wrote it: filled anew, not converted.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// No file key is this short.
 pub const META_KEY: &[u8] = b"meta";
 const DONE: u8 = 1;
 const IN_ARRAY: u8 = 2;
 const ENTRY_BODY: usize = 2 + 8 * 8;
-const META_BODY: usize = 1 + 16 + 8;
+const META_BODY: usize = 1 + 16 + 8 + 8 + 8 + 16;
 const CHECKSUM: usize = 8;
 
 /// What the checkpoint says about itself.
@@ -25,6 +25,8 @@ pub struct Meta {
     pub root_id: u128,
     /// Every batch up to this one is in here.
     pub watermark: u64,
+    /// Everything in here is of the history that has this commit. While it is filled, ahead of the watermark.
+    pub mark: Mark,
 }
 
 /// Why bytes could not be understood.
@@ -87,14 +89,16 @@ pub fn encode_meta(meta: Meta) -> Vec<u8> {
     let mut out = Vec::with_capacity(META_BODY + CHECKSUM);
     out.push(VERSION);
     out.extend(meta.root_id.to_le_bytes());
-    out.extend(meta.watermark.to_le_bytes());
+    [meta.watermark, meta.mark.batch, meta.mark.version].iter().for_each(|w| out.extend(w.to_le_bytes()));
+    out.extend(meta.mark.hash.to_le_bytes());
     seal(META_KEY, out)
 }
 
 pub fn decode_meta(bytes: &[u8]) -> Result<Meta, Bad> {
     let body = unseal(META_KEY, bytes, META_BODY)?;
-    let (low, high) = (number(body, 1)?, number(body, 9)?);
-    Ok(Meta { root_id: (u128::from(high) << 64) | u128::from(low), watermark: number(body, 17)? })
+    let long = |at| Ok((u128::from(number(body, at + 8)?) << 64) | u128::from(number(body, at)?));
+    let mark = Mark { batch: number(body, 25)?, version: number(body, 33)?, hash: long(41)? };
+    Ok(Meta { root_id: long(1)?, watermark: number(body, 17)?, mark })
 }
 
 fn seal(key: &[u8], mut body: Vec<u8>) -> Vec<u8> {
@@ -147,7 +151,8 @@ mod tests {
         for entry in [entry(), LedgerEntry { done: true, resume: Resume::default(), ..entry() }] {
             assert_eq!(decode_entry(9, &encode_entry(9, &entry)), Ok(entry));
         }
-        let meta = Meta { root_id: u128::MAX - 5, watermark: 77 };
+        let mark = Mark { batch: 78, version: 5, hash: u128::MAX / 3 };
+        let meta = Meta { root_id: u128::MAX - 5, watermark: 77, mark };
         assert_eq!(decode_meta(&encode_meta(meta)), Ok(meta));
     }
 
@@ -168,17 +173,17 @@ mod tests {
 
     #[test]
     fn another_release_is_told_apart_from_damage() {
-        let newer = seal(&9u128.to_be_bytes(), vec![2, 0, 0]);
-        assert_eq!(decode_entry(9, &newer), Err(Bad::Version(2)));
+        let newer = seal(&9u128.to_be_bytes(), vec![3, 0, 0]);
+        assert_eq!(decode_entry(9, &newer), Err(Bad::Version(3)));
     }
 
-    /// Format 1, for ever: a change here needs a new VERSION.
+    /// Format 2, for ever: a change here needs a new VERSION.
     #[test]
-    fn format_1_is_frozen() {
+    fn format_2_is_frozen() {
         let hex: String = encode_entry(9, &entry()).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, FORMAT_1);
+        assert_eq!(hex, FORMAT_2);
     }
 
-    const FORMAT_1: &str = "01020100000000000000feffffffffffffff0000000000000080ffffffffffffffff\
-        050000000000000006000000000000000700000000000000080000000000000061d8819052b65ba4";
+    const FORMAT_2: &str = "02020100000000000000feffffffffffffff0000000000000080ffffffffffffffff\
+        05000000000000000600000000000000070000000000000008000000000000004a926bdff0577f04";
 }

@@ -6,29 +6,30 @@
 //! rotted the next lost one would be silent.
 
 mod aside;
-mod codec;
+#[doc(hidden)]
+pub mod codec;
 mod guard;
 mod store;
 #[cfg(test)]
 mod tests;
 
-pub use store::{Opened, SledCheckpoint};
+pub use store::{Opened, SledCheckpoint, Tables};
 
 use crate::batch::FileRange;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Mark};
 
 /// Where the ledger is kept for a quick start.
 pub trait Checkpoint {
     /// Every batch up to this one is kept.
     fn watermark(&self) -> u64;
 
-    /// Keeps the files of a committed batch, and `batch` as the watermark, both or neither. No fsync: after a
-    /// power cut the checkpoint is behind, and is brought level.
-    fn put(&mut self, batch: u64, ranges: &[FileRange]) -> Result<(), Lost>;
+    /// Keeps the files of a batch whose ledger commit is `mark`, and its batch as the watermark, both or neither. No
+    /// fsync: after a power cut the checkpoint is behind, and is brought level.
+    fn put(&mut self, mark: Mark, ranges: &[FileRange]) -> Result<(), Lost>;
 
-    /// Brings it level with `ledger`, which knows every batch up to `committed`. Killed half way, it is just
-    /// still behind.
-    fn refill(&mut self, ledger: &Ledger, committed: u64) -> Result<(), Lost>;
+    /// Brings it level with `ledger`, which knows everything up to the ledger commit `mark`. Killed half way, it is
+    /// just still behind.
+    fn refill(&mut self, ledger: &Ledger, mark: Mark) -> Result<(), Lost>;
 }
 
 /// The checkpoint broke. A run goes on without it: from here on it keeps nothing and says nothing, and the next

@@ -11,7 +11,8 @@ use super::{Checkpoint, Lost, aside};
 use crate::batch::FileRange;
 use crate::clock;
 use crate::error::{Error, IoContext, Result};
-use crate::ledger::{Ledger, LedgerEntry};
+use crate::fault;
+use crate::ledger::{Ledger, LedgerEntry, Mark};
 
 /// Beside `.gitkeep` and what was set aside, sled has a folder to itself.
 const NAME: &str = "sled";
@@ -36,6 +37,15 @@ pub struct Opened {
     pub notes: Vec<String>,
 }
 
+/// The tables that a checkpoint is held against.
+pub struct Tables<'a> {
+    pub root_id: u128,
+    /// Their newest ledger commit.
+    pub mark: Mark,
+    /// Whether that commit is in their log.
+    pub has: &'a dyn Fn(&Mark) -> bool,
+}
+
 /// Why an existing checkpoint was not taken.
 enum Fault {
     /// Set it aside and make a new one.
@@ -45,27 +55,28 @@ enum Fault {
 }
 
 impl SledCheckpoint {
-    /// Opens or makes the checkpoint in `dir` of the root `root_id`, whose tables are at batch `committed`.
-    /// The caller holds the root's lock, so that nobody else has it open.
+    /// Opens or makes the checkpoint in `dir` of these tables. The caller holds the root's lock, so that nobody else
+    /// has it open.
     ///
     /// # Errors
-    /// Only of the place: no permission, disk full, held by another process. What is damaged, foreign or newer
-    /// than the tables is set aside with a note.
-    pub fn open(dir: &Path, root_id: u128, committed: u64) -> Result<Opened> {
+    /// Only of the place: no permission, disk full, held by another process. What is damaged, foreign, newer than the
+    /// tables or of another history of theirs is set aside with a note.
+    pub fn open(dir: &Path, tables: &Tables<'_>) -> Result<Opened> {
         fs::create_dir_all(dir).at("making", dir)?;
-        let fresh = Meta { root_id, watermark: 0 };
+        fault::point("sled.folder_made");
         let mut notes = Vec::new();
-        let why = match attempt(dir, fresh, committed) {
+        let why = match attempt(dir, tables) {
             Ok((checkpoint, ledger)) => return Ok(Opened { checkpoint, ledger, notes }),
             Err(Fault::Place(e)) => return Err(e),
             Err(Fault::Useless(why)) => why,
         };
         let to = aside::set_aside(dir, NAME)?;
+        fault::point("sled.aside");
         notes.push(format!(
             "checkpoint set aside as {}: {why}. It is only a cache: a new one is filled from the tables",
             to.display()
         ));
-        match attempt(dir, fresh, committed) {
+        match attempt(dir, tables) {
             Ok((checkpoint, ledger)) => Ok(Opened { checkpoint, ledger, notes }),
             Err(Fault::Place(e)) => Err(e),
             Err(Fault::Useless(why)) => Err(Error::Corrupt(format!(
@@ -88,7 +99,7 @@ impl SledCheckpoint {
                 self.db = Some(db);
                 Ok(())
             }
-            Ok(Err(e)) => Err(lost(db, e.to_string())),
+            Ok(Err(e)) => Err(lost(db, told(&e))),
             Err(panic) => Err(lost(db, panic)),
         }
     }
@@ -99,28 +110,34 @@ impl Checkpoint for SledCheckpoint {
         self.meta.watermark
     }
 
-    fn put(&mut self, batch: u64, ranges: &[FileRange]) -> std::result::Result<(), Lost> {
+    fn put(&mut self, mark: Mark, ranges: &[FileRange]) -> std::result::Result<(), Lost> {
+        let batch = mark.batch;
         if batch <= self.meta.watermark {
             let text = format!("batch {batch} came after batch {}", self.meta.watermark);
             return self.db.take().map_or(Ok(()), |db| Err(lost(db, text)));
         }
         let mut step = Ledger::default();
         step.apply(batch, ranges);
-        let meta = Meta { watermark: batch, ..self.meta };
+        let meta = Meta { watermark: batch, mark, ..self.meta };
         let mut changes = sled::Batch::default();
         step.since(0).for_each(|(key, entry)| insert(&mut changes, key, &entry));
         changes.insert(META_KEY, codec::encode_meta(meta));
+        fault::point("sled.putting");
         self.call(|db| db.apply_batch(changes))?;
+        fault::point("sled.put");
         if self.db.is_some() {
             self.meta = meta;
         }
         Ok(())
     }
 
-    fn refill(&mut self, ledger: &Ledger, committed: u64) -> std::result::Result<(), Lost> {
-        if committed <= self.meta.watermark {
+    fn refill(&mut self, ledger: &Ledger, mark: Mark) -> std::result::Result<(), Lost> {
+        if mark.batch <= self.meta.watermark {
             return Ok(());
         }
+        // What is in here already belongs to the same history: opening looked.
+        let filling = codec::encode_meta(Meta { mark, ..self.meta });
+        self.call(|db| db.insert(META_KEY, filling).map(|_| ()))?;
         // In the order of sled's tree: else every chunk touches every page of it.
         let mut keys: Vec<u128> = ledger.since(self.meta.watermark).map(|(key, _)| key).collect();
         keys.sort_unstable();
@@ -132,8 +149,9 @@ impl Checkpoint for SledCheckpoint {
                 }
             }
             self.call(|db| db.apply_batch(changes))?;
+            fault::point("sled.chunk_refilled");
         }
-        self.put(committed, &[])
+        self.put(mark, &[])
     }
 }
 
@@ -149,17 +167,28 @@ fn insert(changes: &mut sled::Batch, key: u128, entry: &LedgerEntry) {
     changes.insert(&key.to_be_bytes(), codec::encode_entry(key, entry));
 }
 
+/// sled hands its I/O errors on as programmers' text, with the system's message in it.
+fn told(e: &sled::Error) -> String {
+    let text = e.to_string();
+    let message = text.split_once("message: ").map(|(_, rest)| rest.trim_start_matches(['\\', '"']));
+    match message.and_then(|m| m.split(['\\', '"']).next()) {
+        Some(message) => message.to_owned(),
+        None => text,
+    }
+}
+
 /// A broken sled is left where it is: dropping it after a panic could wait for ever for a thread that is gone.
 fn lost(db: sled::Db, why: String) -> Lost {
     std::mem::forget(db);
     Lost(why)
 }
 
-fn attempt(dir: &Path, fresh: Meta, committed: u64) -> std::result::Result<(SledCheckpoint, Ledger), Fault> {
+fn attempt(dir: &Path, tables: &Tables<'_>) -> std::result::Result<(SledCheckpoint, Ledger), Fault> {
     let path = dir.join(NAME);
     remove_torn_snapshots(&path)?;
     let db = open_sled(&path)?;
-    match guard(|| load(&db, fresh, committed)) {
+    fault::point("sled.opened");
+    match guard(|| load(&db, tables)) {
         Ok(Ok((meta, ledger))) => Ok((SledCheckpoint { db: Some(db), meta }, ledger)),
         // It did not panic, so it can be closed: its files are about to be renamed.
         Ok(Err(why)) => match guard(|| drop(db)) {
@@ -184,6 +213,7 @@ fn remove_torn_snapshots(path: &Path) -> std::result::Result<(), Fault> {
         let draft = name.to_str().is_some_and(|n| n.starts_with("snap.") && n.ends_with(".generating"));
         if draft {
             fs::remove_file(entry.path()).map_err(|e| fault_of(&entry.path(), e))?;
+            fault::point("sled.draft_removed");
         }
     }
     Ok(())
@@ -236,18 +266,13 @@ fn fault_of(path: &Path, e: std::io::Error) -> Fault {
 }
 
 /// Reads everything in one scan, believing nothing. `Err` says why it is of no use.
-fn load(db: &sled::Db, fresh: Meta, committed: u64) -> std::result::Result<(Meta, Ledger), String> {
+fn load(db: &sled::Db, tables: &Tables<'_>) -> std::result::Result<(Meta, Ledger), String> {
     let mut ledger = Ledger::default();
     let meta = match db.get(META_KEY).map_err(|e| e.to_string())? {
         Some(bytes) => codec::decode_meta(&bytes).map_err(|e| e.to_string())?,
-        None => return begin(db, fresh).map(|meta| (meta, ledger)),
+        None => return begin(db, tables).map(|meta| (meta, ledger)),
     };
-    if meta.root_id != fresh.root_id {
-        return Err("it belongs to other tables".into());
-    }
-    if meta.watermark > committed {
-        return Err(format!("it is at batch {}, the tables are at {committed}", meta.watermark));
-    }
+    check(&meta, tables)?;
     let mut last = None;
     for item in db.iter() {
         let (key, value) = item.map_err(|e| e.to_string())?;
@@ -261,9 +286,9 @@ fn load(db: &sled::Db, fresh: Meta, committed: u64) -> std::result::Result<(Meta
         }
         last = Some(key);
         let entry = codec::decode_entry(key, &value).map_err(|e| e.to_string())?;
-        // A refill that was cut short leaves entries above the watermark; above the tables there are none.
-        if entry.batch > committed {
-            return Err(format!("it knows batch {}, the tables are at {committed}", entry.batch));
+        // A refill that was cut short leaves entries above the watermark; above the mark there are none.
+        if entry.batch > meta.mark.batch {
+            return Err(format!("it knows batch {}, but is at {}", entry.batch, meta.mark.batch));
         }
         ledger.insert(key, entry);
     }
@@ -271,11 +296,29 @@ fn load(db: &sled::Db, fresh: Meta, committed: u64) -> std::result::Result<(Meta
     Ok((meta, ledger))
 }
 
+/// It is a cache of these tables, as they are now or were earlier.
+fn check(meta: &Meta, tables: &Tables<'_>) -> std::result::Result<(), String> {
+    if meta.root_id != tables.root_id {
+        return Err("it belongs to other tables".into());
+    }
+    let (ours, theirs) = (meta.mark.batch, tables.mark.batch);
+    if ours > theirs || meta.watermark > ours {
+        return Err(format!("it is at batch {}, the tables are at {theirs}", ours.max(meta.watermark)));
+    }
+    // The same batch numbers, but perhaps other files in them: a file that only it knows would never be read.
+    if !(tables.has)(&meta.mark) {
+        return Err(format!("batch {ours} of the tables is not the one it knows, or too long ago to tell"));
+    }
+    Ok(())
+}
+
 /// The record about itself is the first thing written, so entries without it are what damage left.
-fn begin(db: &sled::Db, fresh: Meta) -> std::result::Result<Meta, String> {
+fn begin(db: &sled::Db, tables: &Tables<'_>) -> std::result::Result<Meta, String> {
     if db.iter().next().is_some() {
         return Err("its own record is missing".into());
     }
+    let fresh = Meta { root_id: tables.root_id, watermark: 0, mark: tables.mark };
     db.insert(META_KEY, codec::encode_meta(fresh)).map_err(|e| e.to_string())?;
+    fault::point("sled.begun");
     Ok(fresh)
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Checkpoint, Opened, SledCheckpoint};
+use super::{Checkpoint, Opened, SledCheckpoint, Tables};
 use crate::batch::{FileRange, Fingerprint, Resume};
-use crate::ledger::{Ledger, Seen};
+use crate::ledger::{Ledger, Mark, Seen};
 
 const ROOT: u128 = 0x0123_4567_89ab_cdef;
 const BATCHES: u64 = 12;
@@ -33,8 +33,16 @@ fn truth(upto: u64) -> Ledger {
     ledger
 }
 
+fn mark(batch: u64) -> Mark {
+    Mark { batch, version: batch + 1, hash: u128::from(batch) << 70 }
+}
+
+fn tables(committed: u64) -> Tables<'static> {
+    Tables { root_id: ROOT, mark: mark(committed), has: &|m| *m == mark(m.batch) }
+}
+
 fn open(dir: &Path, committed: u64) -> Opened {
-    SledCheckpoint::open(dir, ROOT, committed).unwrap()
+    SledCheckpoint::open(dir, &tables(committed)).unwrap()
 }
 
 /// What a start does: open, apply the missing rows of `_files`, refill.
@@ -44,7 +52,7 @@ fn start(dir: &Path, committed: u64) -> Opened {
     for batch in (opened.ledger.watermark() + 1..=committed).rev() {
         opened.ledger.apply(batch, &ranges(batch));
     }
-    opened.checkpoint.refill(&opened.ledger, committed).unwrap();
+    opened.checkpoint.refill(&opened.ledger, mark(committed)).unwrap();
     assert_eq!(opened.checkpoint.watermark(), committed);
     assert_same(&opened.ledger, &truth(committed));
     opened
@@ -61,7 +69,7 @@ fn assert_same(a: &Ledger, b: &Ledger) {
 fn filled() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open(dir.path(), 0);
-    (1..=BATCHES).for_each(|b| opened.checkpoint.put(b, &ranges(b)).unwrap());
+    (1..=BATCHES).for_each(|b| opened.checkpoint.put(mark(b), &ranges(b)).unwrap());
     drop(opened);
     dir
 }
@@ -170,9 +178,25 @@ fn a_refill_cut_short_is_not_believed_by_older_tables() {
 #[test]
 fn of_other_tables_is_not_believed() {
     let dir = filled();
-    let opened = SledCheckpoint::open(dir.path(), ROOT + 1, BATCHES).unwrap();
+    let opened = SledCheckpoint::open(dir.path(), &Tables { root_id: ROOT + 1, ..tables(BATCHES) }).unwrap();
     assert_eq!(opened.ledger.len(), 0);
     assert!(opened.notes[0].contains("other tables"), "{:?}", opened.notes);
+}
+
+#[test]
+fn of_another_history_is_not_believed() {
+    for committed in [BATCHES, BATCHES + 5] {
+        let dir = filled();
+        // The tables have a batch of that number, but it is another one.
+        let tables = Tables { has: &|_| false, ..tables(committed) };
+        let opened = SledCheckpoint::open(dir.path(), &tables).unwrap();
+        assert_eq!((opened.ledger.len(), opened.ledger.watermark()), (0, 0));
+        assert!(
+            opened.notes[0].contains("batch 12 of the tables is not the one it knows"),
+            "{:?}",
+            opened.notes
+        );
+    }
 }
 
 #[test]
@@ -224,10 +248,10 @@ fn files_in_its_place_are_set_aside() {
 fn a_batch_that_goes_back_ends_it_quietly() {
     let dir = filled();
     let mut opened = open(dir.path(), BATCHES);
-    let lost = opened.checkpoint.put(BATCHES, &ranges(BATCHES)).unwrap_err();
+    let lost = opened.checkpoint.put(mark(BATCHES), &ranges(BATCHES)).unwrap_err();
     assert!(lost.to_string().contains("batch 12 came after batch 12"), "{lost}");
     // Said once, and nothing is kept any more: a later watermark would hide the batch that is missing.
-    assert_eq!(opened.checkpoint.put(BATCHES + 1, &ranges(BATCHES + 1)), Ok(()));
+    assert_eq!(opened.checkpoint.put(mark(BATCHES + 1), &ranges(BATCHES + 1)), Ok(()));
     assert_eq!(opened.checkpoint.watermark(), BATCHES);
 }
 
@@ -235,7 +259,7 @@ fn a_batch_that_goes_back_ends_it_quietly() {
 fn held_by_someone_else_is_busy_and_left_alone() {
     let dir = filled();
     let _held = open(dir.path(), BATCHES);
-    let second = SledCheckpoint::open(dir.path(), ROOT, BATCHES);
+    let second = SledCheckpoint::open(dir.path(), &tables(BATCHES));
     assert!(matches!(second.err(), Some(crate::error::Error::Busy(_))));
     assert_eq!(asides(dir.path()), 0);
 }
@@ -304,10 +328,10 @@ fn a_million_files_in_the_checkpoint() {
         opened.ledger.insert(crate::ledger::file_key(&format!("orders/order-{n}.json")), entry);
     }
     let timed = std::time::Instant::now();
-    opened.checkpoint.refill(&opened.ledger, 1).unwrap();
+    opened.checkpoint.refill(&opened.ledger, mark(1)).unwrap();
     println!("{files} files: refilled in {:?}", timed.elapsed());
     let timed = std::time::Instant::now();
-    opened.checkpoint.put(2, &(0..1000).map(|n| ranges(n + 1).remove(0)).collect::<Vec<_>>()).unwrap();
+    opened.checkpoint.put(mark(2), &(0..1000).map(|n| ranges(n + 1).remove(0)).collect::<Vec<_>>()).unwrap();
     println!("a batch of 1000 files put in {:?}", timed.elapsed());
     drop(opened);
     let timed = std::time::Instant::now();

@@ -12,8 +12,8 @@ use crate::text::{shown_json, shown_lines};
 
 /// Log lines go to stderr; `MILLRACE_LOG` filters them (default: warnings).
 pub fn tracing(json: bool) {
-    let filter =
-        EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,delta_kernel=off"));
+    let filter = EnvFilter::try_from_env("MILLRACE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,delta_kernel=off,sled=off"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Colours are for eyes: a file gets none.
     let log = log.with_ansi(std::io::stderr().is_terminal());
@@ -22,12 +22,16 @@ pub fn tracing(json: bool) {
 }
 
 pub fn error(e: &Error, json: bool) {
+    let text = match e.advice() {
+        Some(advice) => format!("{e}; {advice}"),
+        None => e.to_string(),
+    };
     if json {
-        let error = serde_json::json!({ "error": e.to_string(), "exit_code": e.exit_code() });
+        let error = serde_json::json!({ "error": text, "exit_code": e.exit_code() });
         eprintln!("{}", shown_json(&error.to_string()));
     } else {
         // It may name a file, and a file may be named anything.
-        eprintln!("millrace: {}", shown_lines(&e.to_string()));
+        eprintln!("millrace: {}", shown_lines(&text));
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{Global, Output, database, load_pipeline};
+use super::{EXIT_UNCLEAN, Global, Output, database, load_pipeline};
 use crate::clock;
 use crate::commit::Paths;
-use crate::error::Result;
+use crate::error::{Result, is_there};
 use crate::pipeline::model::Pipeline;
 use crate::repair::{self, Outcome};
 use crate::root::{self, swap};
@@ -18,6 +18,7 @@ use crate::tables::{LocalDisk, names};
 ///
 /// Where every input file that the ledger names is still there, the tables are built again from them, exactly.
 /// Otherwise what is gone is taken from the rows of the old tables. The old tables are moved aside, never deleted.
+/// Exits with 3 if there is something that the new tables cannot know.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  millrace repair && millrace verify")]
 pub struct RepairArgs {}
@@ -43,8 +44,8 @@ pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
         )),
         Outcome::FromRows { aside, gone, unknown } => {
             out.say(&format!(
-                "built again from the input files and, where {gone} inputs are gone, from the old tables, which are \
-                 in {}",
+                "built again from the input files and, where {} gone, from the old tables, which are in {}",
+                if *gone == 1 { "1 input is".into() } else { format!("{gone} inputs are") },
                 aside.display()
             ));
             if !unknown.is_empty() {
@@ -53,11 +54,15 @@ pub fn exec(global: &Global, _args: RepairArgs) -> Result<u8> {
             unknown.iter().for_each(|u| out.say(&format!("  {u}")));
         }
     }
-    Ok(0)
+    let in_doubt = matches!(&done, Outcome::FromRows { unknown, .. } if !unknown.is_empty());
+    Ok(if in_doubt { EXIT_UNCLEAN } else { 0 })
 }
 
 /// Damage may have left little of a root; what counts is that there was one.
 fn must_exist(paths: &Paths, pipeline: &Pipeline) -> Result<()> {
-    let any_log = || root::defs(pipeline, paths).iter().any(|def| names::log_dir(&def.dir).exists());
-    if paths.own.exists() || swap::pending(paths) || any_log() { Ok(()) } else { super::must_exist(paths) }
+    let mut there = is_there(&paths.own)? || swap::pending(paths)?;
+    for def in root::defs(pipeline, paths) {
+        there |= is_there(&names::log_dir(&def.dir))?;
+    }
+    if there { Ok(()) } else { super::must_exist(paths) }
 }

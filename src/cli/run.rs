@@ -17,6 +17,7 @@ use crate::report::{BatchReport, lines};
 use crate::run::{self, Found, Observer, Options, Places, Session, Stop};
 use crate::tables::LocalDisk;
 use crate::text::shown;
+use crate::threads;
 
 /// Replay the source folder, then watch it (the default command).
 ///
@@ -49,8 +50,8 @@ pub fn exec(global: &Global, args: RunArgs) -> Result<u8> {
         database: mirror.then(|| database(&pipeline)),
     };
     let source = pipeline.source.path.clone();
-    let session =
-        Session::open(&places, pipeline, Arc::new(LocalDisk), clock::system(), maintain::Policy::default())?;
+    let policy = maintain::Policy::of_run();
+    let session = Session::open(&places, pipeline, Arc::new(LocalDisk), clock::system(), policy)?;
     let options = Options { source, once: args.once, threads: args.threads.unwrap_or_else(cores) };
     let mut teller = Teller::new(Output::new(global.json), args.once);
     let ended = run::run(session, &options, &stop, &mut teller)?;
@@ -67,10 +68,9 @@ fn catch_signals() -> Result<Stop> {
     let stop = Stop::default();
     let told = stop.clone();
     let seen = AtomicU32::new(0);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::Bug(format!("waiting for signals: {e}")))?;
+    let refused = |source| Error::System { doing: "waiting for signals", source };
+    threads::runtime_is_possible().map_err(refused)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
     std::thread::spawn(move || {
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};

@@ -26,6 +26,7 @@ pub fn exec(global: &Global, _args: VerifyArgs) -> Result<u8> {
     let root = Root::open(paths, pipeline, std::sync::Arc::new(LocalDisk), clock::system())?;
     let findings = verify(&root, &database)?;
     let out = Output::new(global.json);
+    root.notes.iter().for_each(|note| out.note(note));
     out.object("verify", &findings);
     text(&findings).iter().for_each(|line| out.say(line));
     Ok(u8::from(!findings.differences.is_empty()))

@@ -8,6 +8,7 @@ pub mod record;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::tables::{Disk, names, table};
 use record::Record;
 
@@ -47,6 +48,7 @@ pub fn publish(disk: &dyn Disk, paths: &Paths, record: &Record) -> Result<()> {
         let dir = paths.tables.join(&commit.table);
         let temp = paths.temp.join(format!("{}-{}", commit.table, commit.version));
         table::publish(disk, &dir, commit.version, &commit.bytes, &temp).map_err(unknown)?;
+        fault::point("publish.synced");
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::tables::Disk;
 use crate::tables::index_file::{IndexFile, checksum};
 
@@ -80,9 +81,13 @@ impl Record {
         let bytes = self.encode()?;
         let dir = path.parent().unwrap_or(Path::new("."));
         disk.write(temp, &bytes).at("writing", temp)?;
-        disk.replace(temp, path)
-            .and_then(|()| disk.sync_dir(dir))
-            .map_err(|e| Error::Unknown(format!("writing {}: {e}", path.display())))
+        fault::point("decide.written");
+        let unknown = |e| Error::Unknown(format!("writing {}: {e}", path.display()));
+        disk.replace(temp, path).map_err(unknown)?;
+        fault::point("decide.renamed");
+        disk.sync_dir(dir).map_err(unknown)?;
+        fault::point("decide.synced");
+        Ok(())
     }
 }
 

@@ -12,18 +12,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use flate2::bufread::MultiGzDecoder;
 
 use super::skip::Rule;
+use super::survey::{Survey, survey};
 use crate::pipeline::model::Limits;
 
 /// Compressed bytes read at a time.
-const COMPRESSED: usize = 64 << 10;
+pub const COMPRESSED: usize = 64 << 10;
 /// Decompressed bytes asked of a decompressor at a time. When it meets damage it withholds what it made in that
 /// call, so calls must not depend on what our caller asks for.
-const DECOMPRESSED: usize = 128 << 10;
+pub const DECOMPRESSED: usize = 128 << 10;
 /// The ratio of decompressed to compressed bytes is not looked at below this.
 const RATIO_FREE: u64 = 16 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
+pub enum Packing {
     Plain,
     Gzip,
     Zstd,
@@ -72,18 +73,44 @@ impl Read for Raw {
     }
 }
 
-/// Fills every buffer to its end, and notes errors of its own, so that what a decompressor reports is known to be
-/// about the data. (A short read in the middle of a file would move the decompressor's steps.)
-struct Steady {
-    raw: Raw,
-    failure: Arc<Mutex<Option<io::Error>>>,
+impl Raw {
+    fn rewind(&mut self) -> io::Result<()> {
+        match self {
+            Raw::File(file) => file.as_ref().rewind(),
+            Raw::Memory(bytes) => bytes.rewind(),
+        }
+    }
 }
 
-impl Read for Steady {
+/// Where a reader's own error is kept while a decompressor passes on something like it.
+#[derive(Debug, Clone, Default)]
+pub struct Failure(Arc<Mutex<Option<io::Error>>>);
+
+impl Failure {
+    /// The error, if there was one.
+    pub fn take(&self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+}
+
+/// Fills every buffer to its end, and notes errors of its own, so that what a decompressor reports is known to be
+/// about the data. (A short read in the middle of a file would move the decompressor's steps.)
+pub struct Steady<R> {
+    raw: R,
+    failure: Failure,
+}
+
+impl<R: Read> Steady<R> {
+    pub fn new(raw: R, failure: &Failure) -> Self {
+        Steady { raw, failure: failure.clone() }
+    }
+}
+
+impl<R: Read> Read for Steady<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         fill(&mut self.raw, buf).map_err(|e| {
             let kind = e.kind();
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+            *self.failure.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
             kind.into()
         })
     }
@@ -122,8 +149,10 @@ enum Source {
 
 struct Packed {
     decoder: Box<dyn Read + Send>,
-    failure: Arc<Mutex<Option<io::Error>>>,
+    failure: Failure,
     what: &'static str,
+    /// Everything was made ready at once.
+    whole: bool,
     /// Decompressed but not handed out: `ready[used..]`.
     ready: Vec<u8>,
     used: usize,
@@ -135,19 +164,30 @@ struct Packed {
 }
 
 impl Packed {
-    fn new(raw: Raw, packing: Packing, size: u64, limits: &Limits) -> io::Result<Self> {
-        let failure = Arc::new(Mutex::new(None));
-        let input = BufReader::with_capacity(COMPRESSED, Steady { raw, failure: Arc::clone(&failure) });
-        let (decoder, what): (Box<dyn Read + Send>, _) = match packing {
-            Packing::Zstd => (Box::new(zstd::stream::read::Decoder::with_buffer(input)?), "zstd"),
-            _ => (Box::new(MultiGzDecoder::new(input)), "gzip"),
+    fn new(mut raw: Raw, packing: Packing, size: u64, limits: &Limits) -> io::Result<Self> {
+        let what = if packing == Packing::Zstd { "zstd" } else { "gzip" };
+        let (mut most, mut excess) = bound(size, limits);
+        let (mut ready, mut whole) = (Vec::new(), false);
+        match survey(&mut raw, packing, most)? {
+            Survey::Small(text) => (ready, whole) = (text, true),
+            Survey::Damaged { sound, why } => (most, excess) = (sound, damaged(what, why)),
+            Survey::Sound => {}
+        }
+        raw.rewind()?;
+        let failure = Failure::default();
+        let input = BufReader::with_capacity(COMPRESSED, Steady::new(raw, &failure));
+        let decoder: Box<dyn Read + Send> = match packing {
+            Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+            _ => Box::new(MultiGzDecoder::new(input)),
         };
-        let (most, excess) = bound(size, limits);
-        Ok(Packed { decoder, failure, what, ready: Vec::new(), used: 0, made: 0, most, excess })
+        Ok(Packed { decoder, failure, what, whole, ready, used: 0, made: 0, most, excess })
     }
 
     /// Makes more bytes ready; the end, if there are none.
     fn refill(&mut self) -> io::Result<Option<End>> {
+        if self.whole {
+            return Ok(Some(End::Clean));
+        }
         if self.made > self.most {
             return Ok(Some(End::Broken(self.excess.clone())));
         }
@@ -173,10 +213,8 @@ impl Packed {
 
     /// The reader's own failure, or else damaged data.
     fn damage(&mut self, error: io::Error) -> io::Result<End> {
-        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(failure) => Err(failure),
-            None => Ok(End::Broken(format!("damaged {} data: {error}", self.what))),
-        }
+        self.failure.take()?;
+        Ok(End::Broken(damaged(self.what, error)))
     }
 
     fn read_into(&mut self, text: &mut Vec<u8>, most: usize) -> io::Result<Option<End>> {
@@ -193,6 +231,10 @@ impl Packed {
         }
         Ok(None)
     }
+}
+
+fn damaged(what: &str, why: impl std::fmt::Display) -> String {
+    format!("damaged {what} data: {why}")
 }
 
 /// How many bytes a compressed file of this size may decompress to, and what to say when there are more.

@@ -1,6 +1,6 @@
 //! Decode: bytes to documents; what cannot be decoded becomes [`crate::batch::Bad`]. Knows nothing of tables.
 //!
-//! `bytes` (decompressed text, limits) -> `documents` (boundaries, recovery by `skip`) -> `scan` (one value into
+//! `bytes` (decompressed text, limits; `survey`: is it sound?) -> `documents` (boundaries, recovery by `skip`) -> `scan` (one value into
 //! the arena, led by `guide`). `reader` drives them over one file; `parallel` lets several walk at once.
 
 mod bytes;
@@ -11,6 +11,7 @@ mod reader;
 mod scan;
 mod simd;
 mod skip;
+mod survey;
 #[cfg(test)]
 mod tests;
 

@@ -111,8 +111,9 @@ impl Reader {
         self.next_in_blocks(guide, file, budget, size, threads)
     }
 
-    /// `size`: bytes of a block. The result does not depend on it, which tests try.
-    pub(super) fn next_in_blocks(
+    /// `size`: bytes of a block. The result does not depend on it, which tests and the fuzz target try.
+    #[doc(hidden)]
+    pub fn next_in_blocks(
         &mut self,
         guide: &Guide,
         file: u32,

@@ -27,6 +27,7 @@ pub use open::still_same;
 use crate::batch::{Fingerprint, Input, Resume, Unread};
 use crate::clock::Clock;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::ledger::{Seen, file_key};
 use pass::Pass;
 use ready::{Looks, Retries};
@@ -122,6 +123,8 @@ pub struct Taken {
 pub struct Folder {
     /// Without symlinks.
     root: PathBuf,
+    /// It was missing.
+    made: bool,
     /// Folders that are never read, relative to the root.
     ignored: Vec<String>,
     settle_ns: u64,
@@ -152,7 +155,7 @@ impl Folder {
     /// # Errors
     /// `Config` if `root` is no folder or lies in one of `ignore`; `Io` if it cannot be made or looked at.
     pub fn open(root: &Path, settle_ms: u64, ignore: &[PathBuf]) -> Result<Folder> {
-        let root = real_folder(root)?;
+        let (root, made) = real_folder(root)?;
         let mut ignored = Vec::new();
         for folder in ignore {
             let folder = resolve(folder).at("looking at", folder)?;
@@ -168,6 +171,7 @@ impl Folder {
         Ok(Folder {
             watch: Watch::new(&root, &ignored),
             root,
+            made,
             ignored,
             settle_ns: settle_ms.saturating_mul(1_000_000),
             open_files: open::budget(),
@@ -185,6 +189,11 @@ impl Folder {
         })
     }
 
+    /// The folder was not there before: perhaps its name was mistyped.
+    pub fn was_made(&self) -> bool {
+        self.made
+    }
+
     /// Starts watching; call before the first listing. The receiver's value changes when it is worth looking
     /// sooner than [`Folder::wait`] says. If watching fails it says so in the log and never changes.
     pub fn watch(&mut self) -> Receiver<u64> {
@@ -196,7 +205,8 @@ impl Folder {
     pub fn wait(&self, now: Now) -> Duration {
         let full = if self.watch.wants_rescan() { self.hurried_full_ns } else { self.next_full_ns };
         let again = self.last_look_ns.saturating_add(Looks::gap(self.settle_ns));
-        let next = if self.waiting.is_empty() { full } else { full.min(again) };
+        let soon = !self.waiting.is_empty() || self.watch.heard_of_new_files();
+        let next = if soon { full.min(again) } else { full };
         Duration::from_nanos(next.saturating_sub(now.mono_ns))
     }
 
@@ -212,6 +222,7 @@ impl Folder {
         self.listing += 1;
         self.offered.clear();
         let listing = self.pass(seen, now, true, |pass| pass.whole());
+        fault::point("discover.listed");
         let listed = self.listing;
         self.looks.prune(listed);
         self.retries.prune(listed);
@@ -286,18 +297,20 @@ fn unread_key(unread: &Unread) -> u128 {
     hash.digest128()
 }
 
-fn real_folder(root: &Path) -> Result<PathBuf> {
-    match std::fs::metadata(root) {
+/// The folder's real path, and whether it had to be made.
+fn real_folder(root: &Path) -> Result<(PathBuf, bool)> {
+    let made = match std::fs::metadata(root) {
         Ok(meta) if !meta.is_dir() => {
             return Err(Error::Config(format!("the source {} is not a folder", root.display())));
         }
-        Ok(_) => {}
+        Ok(_) => false,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             std::fs::create_dir_all(root).at("making the source folder", root)?;
+            true
         }
         Err(e) => return Err(Error::io("looking at the source folder", root, e)),
-    }
-    std::fs::canonicalize(root).at("looking at the source folder", root)
+    };
+    Ok((std::fs::canonicalize(root).at("looking at the source folder", root)?, made))
 }
 
 /// The real path of a folder that need not exist yet.

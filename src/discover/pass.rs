@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 
 use super::name::{is_event_file, is_ignored, push_display, raw_path};
+use super::ready::Hint;
 use super::watch::Hints;
 use super::{Candidate, Folder, Listing, Now, Waiting, is_inside, open};
 use crate::batch::{Fingerprint, Resume, Unread};
@@ -39,7 +40,8 @@ impl Pass<'_> {
             Err(e) => return self.unread(".", &unreadable(&e)),
         };
         let mut names = std::mem::take(&mut self.folder.waiting);
-        names.extend(self.hints.complete.iter().map(|name| name.as_str().into()));
+        let hinted = self.hints.complete.iter().chain(&self.hints.made);
+        names.extend(hinted.map(|name| name.as_str().into()));
         names.sort_unstable();
         names.dedup();
         for name in names {
@@ -176,9 +178,13 @@ impl Pass<'_> {
     }
 
     fn settled(&mut self, name: &str, key: u128, fingerprint: Fingerprint) -> bool {
-        let hinted = self.hints.complete.contains(name);
+        let hint = match (self.hints.complete.contains(name), self.hints.made.contains(name)) {
+            (true, _) => Hint::Complete,
+            (false, true) => Hint::Made,
+            (false, false) => Hint::Nothing,
+        };
         let (settle, listing) = (self.folder.settle_ns, self.folder.listing);
-        self.folder.looks.ready(key, fingerprint, hinted, settle, self.now, listing)
+        self.folder.looks.ready(key, fingerprint, hint, settle, self.now, listing)
     }
 
     /// Shown as unread until it is read, tried when it is due.

@@ -9,6 +9,16 @@ use crate::batch::Fingerprint;
 const SECOND: u64 = 1_000_000_000;
 const LONGEST: u64 = 60 * SECOND;
 
+/// What the watcher heard of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hint {
+    Nothing,
+    /// It was made, and perhaps somebody writes to it.
+    Made,
+    /// It was closed after writing, or renamed in.
+    Complete,
+}
+
 /// Files that were seen and not yet known to be complete.
 #[derive(Debug, Default)]
 pub(super) struct Looks(HashMap<u128, Look>);
@@ -20,6 +30,8 @@ struct Look {
     since_ns: u64,
     /// Closed or renamed in, like this.
     complete: bool,
+    /// Its making was heard, so its closing would be: it must rest for the whole settling time.
+    made: bool,
     listing: u64,
 }
 
@@ -29,13 +41,13 @@ impl Looks {
         settle_ns / 5
     }
 
-    /// Complete if closed after writing or renamed in (`hinted`), unmodified for `settle_ns`, or the same at two
+    /// Complete if closed after writing or renamed in (so the hint), unmodified for `settle_ns`, or the same at two
     /// looks some time apart. The last also serves a modification time in the future.
     pub fn ready(
         &mut self,
         key: u128,
         fingerprint: Fingerprint,
-        hinted: bool,
+        hint: Hint,
         settle_ns: u64,
         now: Now,
         listing: u64,
@@ -44,14 +56,16 @@ impl Looks {
         if u64::try_from(age).is_ok_and(|age| age >= settle_ns) {
             return true;
         }
-        let new = Look { fingerprint, since_ns: now.mono_ns, complete: hinted, listing };
+        let new = Look { fingerprint, since_ns: now.mono_ns, complete: false, made: false, listing };
         let look = self.0.entry(key).or_insert(new);
         if look.fingerprint != fingerprint {
-            *look = Look { fingerprint, since_ns: now.mono_ns, complete: hinted, listing };
+            (look.fingerprint, look.since_ns, look.complete) = (fingerprint, now.mono_ns, false);
         }
-        look.complete |= hinted;
+        look.complete |= hint == Hint::Complete;
+        look.made |= hint == Hint::Made;
         look.listing = listing;
-        look.complete || now.mono_ns.saturating_sub(look.since_ns) >= Self::gap(settle_ns).max(1)
+        let rest = if look.made { settle_ns } else { Self::gap(settle_ns) };
+        look.complete || now.mono_ns.saturating_sub(look.since_ns) >= rest.max(1)
     }
 
     /// Forgets what the full listing `listing` did not meet.
@@ -123,7 +137,8 @@ mod tests {
     }
 
     fn ready(looks: &mut Looks, print: Fingerprint, hinted: bool, ms: u64) -> bool {
-        looks.ready(1, print, hinted, SECOND, at(ms), 1)
+        let hint = if hinted { Hint::Complete } else { Hint::Nothing };
+        looks.ready(1, print, hint, SECOND, at(ms), 1)
     }
 
     #[test]
@@ -153,12 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_made_before_our_eyes_rests_for_the_whole_time() {
+        let mut looks = Looks::default();
+        let mut ready = |print, hint, ms| looks.ready(1, print, hint, SECOND, at(ms), 1);
+        let fresh = modified(3_600_000, 1);
+        assert!(!ready(fresh, Hint::Made, 0));
+        assert!(!ready(fresh, Hint::Nothing, 999), "a writer may pause");
+        assert!(ready(fresh, Hint::Nothing, 1000));
+        assert!(!ready(modified(3_600_000, 2), Hint::Nothing, 1100));
+        assert!(!ready(modified(3_600_000, 2), Hint::Nothing, 1400), "whatever was written since");
+        assert!(ready(modified(3_600_000, 2), Hint::Complete, 1401), "closing it ends the waiting");
+        assert!(ready(modified(0, 3), Hint::Made, 1500), "linked in, long after it was written");
+    }
+
+    #[test]
     fn times_at_the_ends_of_the_scale_are_only_times() {
         let mut looks = Looks::default();
         for mtime_ns in [i64::MIN, i64::MAX] {
             let print = Fingerprint { mtime_ns, ..Fingerprint::default() };
-            looks.ready(2, print, false, u64::MAX, Now { wall_ns: i64::MIN, mono_ns: 0 }, 1);
-            looks.ready(2, print, false, 0, Now { wall_ns: i64::MAX, mono_ns: u64::MAX }, 1);
+            looks.ready(2, print, Hint::Nothing, u64::MAX, Now { wall_ns: i64::MIN, mono_ns: 0 }, 1);
+            looks.ready(2, print, Hint::Nothing, 0, Now { wall_ns: i64::MAX, mono_ns: u64::MAX }, 1);
         }
     }
 

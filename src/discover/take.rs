@@ -5,11 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::name::raw_path;
 use super::pass::target;
 use super::{Candidate, Folder, Now, Taken, Waiting, open};
 use crate::batch::{Fingerprint, Input, Unread};
+use crate::fault;
 use crate::ledger::file_key;
 
 enum Opening {
@@ -43,6 +45,7 @@ impl Folder {
             }
         };
         let (mut bytes, max_files) = (0u64, max_files.clamp(1, self.open_files));
+        rest(ready.iter().take(max_files), now);
         while taken.inputs.len() < max_files {
             let Some(next) = ready.front() else { break };
             let more = bytes.saturating_add(next.bytes());
@@ -55,6 +58,7 @@ impl Folder {
                     bytes = more;
                     self.taken.insert(file_key(&input.name), input.fingerprint);
                     taken.inputs.push(input);
+                    fault::point("discover.opened");
                 }
                 Opening::Crowded if !taken.inputs.is_empty() => {
                     ready.push_front(next);
@@ -136,6 +140,20 @@ impl Folder {
         self.offered.remove(&key);
         self.retries.failed(key, fingerprint, &unread.reason, now, self.listing);
         self.was_told(unread);
+    }
+}
+
+/// The longest tick of a kernel's clock for file times. What is changed twice within one, to the same size, looks
+/// the same after both, unless the kernel is new enough (6.13).
+const TICK_NS: i64 = 10_000_000;
+
+/// Waits until the last change of every candidate is a tick ago: whatever changes it from then on, shows.
+fn rest<'a>(candidates: impl Iterator<Item = &'a Candidate>, now: Now) {
+    let ages = candidates.map(|c| now.wall_ns.saturating_sub(c.fingerprint.ctime_ns));
+    // A time in the future is another clock's: there is no waiting for it.
+    let youngest = ages.filter(|age| (0..TICK_NS).contains(age)).min();
+    if let Some(left) = youngest.and_then(|age| u64::try_from(TICK_NS - age).ok()) {
+        std::thread::sleep(Duration::from_nanos(left));
     }
 }
 

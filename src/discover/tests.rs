@@ -153,8 +153,9 @@ fn lists_event_files_of_all_folders_by_name() {
 fn makes_a_missing_folder_and_refuses_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a/b");
-    Folder::open(&deep, 1000, &[]).unwrap();
+    assert!(Folder::open(&deep, 1000, &[]).unwrap().was_made());
     assert!(deep.is_dir());
+    assert!(!Folder::open(&deep, 1000, &[]).unwrap().was_made());
     fs::write(dir.path().join("f"), "").unwrap();
     let e = Folder::open(&dir.path().join("f"), 1000, &[]).unwrap_err();
     assert!(matches!(&e, Error::Config(text) if text.contains("is not a folder")), "{e}");
@@ -373,6 +374,27 @@ fn what_changes_between_listing_and_taking_is_not_taken() {
 }
 
 #[test]
+fn a_file_is_opened_a_tick_after_its_last_change() {
+    let mut place = Place::new();
+    place.write("a.json", "1");
+    let changed = place.fingerprint("a.json").ctime_ns;
+    let mut listing = place.list();
+    while listing.ready.is_empty() {
+        place.ahead_ms += 100;
+        listing = place.list();
+    }
+    // As an event does it: at once.
+    place.write("a.json", "2");
+    let fresh = place.fingerprint("a.json");
+    assert!(fresh.ctime_ns > changed);
+    listing.ready[0].fingerprint = fresh;
+    place.ahead_ms = 0;
+    assert_eq!(place.take(&mut listing).inputs.len(), 1);
+    let waited = place.now().wall_ns - fresh.ctime_ns;
+    assert!(waited >= 10_000_000, "{waited} ns");
+}
+
+#[test]
 fn notices_what_happens_while_reading() {
     let mut place = Place::new();
     for name in ["append.json", "replace.json", "remove.json", "keep.json"] {
@@ -575,6 +597,15 @@ fn a_closed_or_renamed_file_is_ready_at_once() {
     until(&mut place, &mut wake, |l| has(&l, "renamed.json"));
     let age = place.now().wall_ns - place.fingerprint("renamed.json").mtime_ns;
     assert!(age < 1_000_000_000, "not because it settled: {age} ns");
+}
+
+#[test]
+fn a_hard_link_is_ready_soon() {
+    let (mut place, mut wake) = watched(&[]);
+    place.write("../draft", "{}");
+    fs::hard_link(place.path("../draft"), place.path("linked.json")).unwrap();
+    fs::remove_file(place.path("../draft")).unwrap();
+    until(&mut place, &mut wake, |l| has(&l, "linked.json").filter(|()| !l.full));
 }
 
 #[test]

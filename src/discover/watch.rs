@@ -22,10 +22,23 @@ const MOST_HINTS: usize = 100_000;
 pub(super) struct Hints {
     /// Event files closed after writing or renamed in (or a folder named like one).
     pub complete: HashSet<String>,
+    /// Event files that were made: by a writer who will close them, or by a hard link or a symlink, after which
+    /// nothing more is heard. So they are looked at until they rest.
+    pub made: HashSet<String>,
     /// Folders that are new (or some file of another kind that was renamed in).
     pub folders: HashSet<String>,
     /// Events were lost, or something that only a full listing can answer.
     pub rescan: bool,
+}
+
+impl Hints {
+    /// Itself, or a full listing instead of too much to remember.
+    fn with_room(&mut self) -> &mut Self {
+        if self.complete.len() + self.made.len() + self.folders.len() >= MOST_HINTS {
+            *self = Hints { rescan: true, ..Hints::default() };
+        }
+        self
+    }
 }
 
 /// What the watcher's thread and the folder share.
@@ -87,6 +100,10 @@ impl Watch {
 
     pub fn wants_rescan(&self) -> bool {
         self.shared.state().hints.rescan
+    }
+
+    pub fn heard_of_new_files(&self) -> bool {
+        !self.shared.state().hints.made.is_empty()
     }
 
     /// A full listing is still owed.
@@ -172,6 +189,7 @@ impl Shared {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => self.arrived(event.paths.first()),
             EventKind::Modify(ModifyKind::Name(RenameMode::To)) => self.arrived(event.paths.first()),
             EventKind::Create(CreateKind::Folder) => self.arrived(event.paths.first()),
+            EventKind::Create(_) => self.made(event.paths.first()),
             EventKind::Modify(ModifyKind::Data(_)) => self.being_written(event.paths.first()),
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => {
                 self.left(event.paths.first());
@@ -192,10 +210,7 @@ impl Shared {
     fn arrived(&self, path: Option<&impl AsRef<Path>>) {
         let Some(name) = self.name(path) else { return };
         let mut state = self.state();
-        let hints = &mut state.hints;
-        if hints.complete.len() + hints.folders.len() >= MOST_HINTS {
-            *hints = Hints { rescan: true, ..Hints::default() };
-        }
+        let hints = state.hints.with_room();
         if is_event_file(last_part(&name)) {
             hints.complete.insert(name);
         } else {
@@ -203,6 +218,13 @@ impl Shared {
         }
         drop(state);
         self.wake();
+    }
+
+    /// Wakes nobody: mostly it is a writer, whose closing the file will.
+    fn made(&self, path: Option<&impl AsRef<Path>>) {
+        if let Some(name) = self.name(path).filter(|name| is_event_file(last_part(name))) {
+            self.state().hints.with_room().made.insert(name);
+        }
     }
 
     /// Written to after it was closed: closed no more.

@@ -31,12 +31,14 @@ impl Pipe {
                 file_bytes: 0,
                 ratio: 0,
                 quarantine_text_bytes: 0,
+                quarantine_documents: 0,
             },
             event: Event { key: Vec::new(), sequence: Vec::new() },
             tables: Vec::new(),
             shape: Shape { nodes: vec![ShapeNode::default()] },
             quarantine_raw: false,
             mirror: false,
+            history_commits: None,
             fingerprint: 0,
         })
     }

@@ -1,9 +1,11 @@
 //! Log checkpoints, and the removal of what lies behind a verified one.
 //!
 //! A log may be cut at an older checkpoint once a newer one was read back and found right, enough newer commits
-//! stand, and every commit up to the cut is older than the retention; the wall clock alone never decides. Every
-//! version from the cut on stays readable: what the cut's version or a later batch names stays, the rest goes,
-//! commits, data files and deletion vectors. Works on files that never change, so it runs beside the batches.
+//! stand, and every commit up to the cut is older than the retention, by time or, where that is bounded too, by
+//! number; the wall clock alone never decides. Every version from the cut on stays readable: what the cut's version
+//! or a later batch names stays, the rest goes, commits, data files and deletion vectors. Of the log checkpoints
+//! behind the cut a few stay: each holds every tombstone of the retention, so together they would grow with its
+//! square. Works on files that never change, so it runs beside the batches.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,6 +17,7 @@ use serde_json::Value;
 use super::aside::Cancel;
 use crate::batch::FileId;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::root::Root;
 use crate::tables::table::View;
 use crate::tables::{Disk, Kernel, Table, names};
@@ -29,6 +32,12 @@ pub struct Retention {
     /// Milliseconds that a commit stays, however many there are.
     pub keep_ms: i64,
 }
+
+/// Log checkpoints that stay, besides the newest.
+const SPREAD: u64 = 16;
+/// A reader may be about to read what was the newest a moment ago; and of a newest one that is damaged, the one
+/// before takes the place.
+const NEWEST: usize = 4;
 
 impl Default for Retention {
     fn default() -> Self {
@@ -46,6 +55,8 @@ pub struct Job {
     disk: Arc<dyn Disk>,
     now_ms: i64,
     retention: Retention,
+    /// No more commits than this stay, however young.
+    most_commits: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -66,6 +77,7 @@ pub fn due(root: &Root, retention: &Retention) -> Option<Job> {
         disk: root.disk.clone(),
         now_ms: root.clock.now_micros() / 1000,
         retention: *retention,
+        most_commits: root.pipeline.history_commits,
     })
 }
 
@@ -86,17 +98,23 @@ impl Job {
     pub fn go(self, cancel: &Cancel) -> Result<Cleaned> {
         let checkpoint = self.view.version;
         let opened = self.kernel.checkpoint(&self.dir, checkpoint)?;
+        fault::point("clean.checkpointed");
         if opened.checkpoint != checkpoint || !self.view.agrees_with(&opened) {
             return Err(Error::Corrupt(format!(
                 "the log checkpoint of {} does not say what the table holds; run `millrace repair`",
                 self.dir.display()
             )));
         }
-        let log = Log::list(&names::log_dir(&self.dir))?;
+        let mut log = Log::list(&names::log_dir(&self.dir))?;
         if let Some(cut) = self.cut(&log)? {
+            fault::point("clean.verified");
             self.sweep(cut, cancel)?;
+            fault::point("clean.swept");
             log.shorten(self.disk.as_ref(), cut)?;
+            fault::point("clean.shortened");
+            log = Log::list(&log.dir)?;
         }
+        log.thin(self.disk.as_ref())?;
         Ok(Cleaned { table: self.table, checkpoint })
     }
 
@@ -115,10 +133,12 @@ impl Job {
 
     /// The first commit up to `farthest` that must stay for its age. One that lies in the future was made while the
     /// clock was wrong: it is as old as the next one that does not, or it would keep the log from being cut until
-    /// that time comes.
+    /// that time comes. Commits beyond the most that may be kept stay for no age.
     fn first_young(&self, log: &Log, farthest: u64) -> Result<Option<u64>> {
+        let most = self.most_commits.and_then(|most| self.view.version.checked_sub(most));
+        let is_many = |version: &u64| most.is_some_and(|most| *version <= most);
         let mut ahead = None;
-        for version in log.commits() {
+        for version in log.commits().filter(|v| !is_many(v)) {
             if version > farthest && ahead.is_none() {
                 break;
             }
@@ -150,6 +170,10 @@ impl Job {
             let id = names::data_file_id(&name).or_else(|| names::dv_file_id(&name));
             if id.is_some_and(|id| id <= batch) && !named.contains(&name) {
                 self.disk.remove(&entry.path()).at("removing", entry.path())?;
+                match names::dv_file_id(&name) {
+                    Some(_) => fault::point("clean.vectors_removed"),
+                    None => fault::point("clean.data_removed"),
+                }
             }
         }
         Ok(())
@@ -184,6 +208,24 @@ impl Log {
         self.files.iter().filter(|(_, name)| name.contains(".checkpoint")).map(|(version, _)| *version)
     }
 
+    /// Removes the log checkpoints that neither a reader of a moment ago nor a later cut needs: the newest stay, and
+    /// about as many as [`SPREAD`] of the others, spread evenly. Between them every version is read from commits.
+    fn thin(&self, disk: &dyn Disk) -> Result<()> {
+        let all: Vec<u64> = self.checkpoints().collect();
+        let (Some(first), Some(last)) = (all.first(), all.last()) else { return Ok(()) };
+        let (gap, mut kept) = ((last - first) / SPREAD, *first);
+        let newest = all.len().saturating_sub(NEWEST);
+        for &version in all.iter().take(newest).skip(1) {
+            if version - kept >= gap {
+                kept = version;
+                continue;
+            }
+            let path = self.dir.join(names::log_checkpoint(version));
+            disk.remove(&path).at("removing", &path)?;
+        }
+        Ok(())
+    }
+
     fn oldest(&self) -> Option<u64> {
         self.files.first().map(|(version, _)| *version)
     }
@@ -193,6 +235,10 @@ impl Log {
         for (_, name) in self.files.iter().filter(|(version, _)| *version < cut) {
             let path = self.dir.join(name);
             disk.remove(&path).at("removing", &path)?;
+            match name.ends_with(".json") {
+                true => fault::point("clean.commit_removed"),
+                false => fault::point("clean.checkpoint_removed"),
+            }
         }
         Ok(())
     }

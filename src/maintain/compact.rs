@@ -14,6 +14,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use super::aside::Cancel;
 use crate::batch::{Deletion, Entry, FileId};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::key::owner_of;
 use crate::merge::{Moves, Run, moved};
 use crate::root::{Root, file_id};
@@ -190,6 +191,7 @@ impl Job {
         }
         let before = self.rows();
         let ready = writer.finish(self.disk.as_ref(), self.temp)?;
+        fault::point("compact.rewritten");
         if ready.rows != before {
             return Err(Error::Corrupt(format!(
                 "{}: {} rows were found where {before} should be; run `millrace repair`",
@@ -259,10 +261,13 @@ pub fn take_up(root: &mut Root, rewritten: Vec<Rewritten>) -> Result<()> {
             index: &changes[at],
         })
         .collect();
+    fault::point("compact.moved");
     let (staged, batch, took) = root.stage(&work)?;
     std::mem::drop(work);
     let indexes: Vec<&[(u128, Entry)]> = changes.iter().map(Vec::as_slice).collect();
+    fault::point("compact.staged");
     root.carry_out("OPTIMIZE", batch, staged, false, &indexes, took)?;
+    fault::point("compact.taken_up");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::aside::Cancel;
 use crate::batch::Entry;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::root::Root;
 use crate::tables::index_file::{self, Entries, IndexFile};
 use crate::tables::{Disk, names};
@@ -72,6 +73,7 @@ pub fn take_up(root: &mut Root, folded: Folded) {
     let files = &mut root.states[folded.table].index_files;
     if let Some(from) = files.windows(FAN_IN).position(|w| w == folded.sources) {
         files.splice(from..from + FAN_IN, [folded.file]);
+        fault::point("fold.taken_up");
     }
 }
 
@@ -98,8 +100,10 @@ impl Job {
             self.disk.remove(&path).at("removing", &path)?;
             return Err(e);
         }
+        fault::point("fold.written");
         let file = written?;
         self.disk.sync_dir(&self.dir).at("syncing", &self.dir)?;
+        fault::point("fold.synced");
         Ok(Folded { table: self.table, sources: self.sources, file })
     }
 }

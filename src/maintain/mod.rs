@@ -10,6 +10,7 @@ pub mod compact;
 pub mod fold;
 
 use crate::error::Result;
+use crate::fault;
 use crate::root::Root;
 use aside::Aside;
 pub use aside::Cancel;
@@ -18,6 +19,19 @@ pub use aside::Cancel;
 pub struct Policy {
     pub compact: compact::Policy,
     pub retention: clean::Retention,
+}
+
+impl Policy {
+    /// What `run` keeps to.
+    pub fn of_run() -> Policy {
+        if !fault::is_eager() {
+            return Policy::default();
+        }
+        Policy {
+            compact: compact::Policy { fan_in: 2, ..compact::Policy::default() },
+            retention: clean::Retention { checkpoint_every: 1, keep_commits: 1, keep_ms: 0 },
+        }
+    }
 }
 
 /// Work on this many index entries and bytes of rows is not worth a thread: it takes a few milliseconds.
@@ -64,6 +78,7 @@ impl Upkeep {
         if job.is_empty() {
             return Ok(());
         }
+        fault::point("maintain.due");
         let small = job.is_small();
         self.running = Some(Aside::start(move |cancel| job.go(cancel)));
         if small { self.finish(root) } else { Ok(()) }
@@ -73,10 +88,12 @@ impl Upkeep {
     pub fn finish(&mut self, root: &mut Root) -> Result<()> {
         let Some(running) = self.running.take() else { return Ok(()) };
         let done = running.finish()?;
+        fault::point("maintain.done");
         for folded in done.folded {
             fold::take_up(root, folded);
         }
         compact::take_up(root, done.rewritten)?;
+        fault::point("maintain.compacted");
         if let Some(cleaned) = done.cleaned {
             clean::take_up(root, &cleaned);
         }

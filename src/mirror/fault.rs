@@ -70,7 +70,33 @@ pub fn named(path: &Path, doing: &'static str, e: rusqlite::Error) -> Error {
             path.display(),
             reason(&e)
         )),
-        _ => Error::io(doing, path, std::io::Error::other(e)),
+        _ => Error::io(doing, path, cause(path, e)),
+    }
+}
+
+/// "Input/output error".
+const FAILED: i32 = 5;
+/// "No space left on device".
+const NO_ROOM: i32 = 28;
+
+/// SQLite says what it could not do, hardly ever why: the system is asked again.
+fn cause(path: &Path, e: rusqlite::Error) -> std::io::Error {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let is_full = || rustix::fs::statvfs(folder).is_ok_and(|s| s.f_bavail * s.f_bsize < 1 << 16);
+    match code(&e) {
+        Some(ErrorCode::SystemIoFailure) if !is_full() => std::io::Error::from_raw_os_error(FAILED),
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => std::io::Error::from_raw_os_error(NO_ROOM),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            let opened = std::fs::File::options().read(true).write(true).open(path).map(|_| ());
+            let opened = match opened {
+                // It was to be made.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            };
+            let may = || Ok(rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?);
+            opened.and_then(|()| may()).err().unwrap_or_else(|| std::io::Error::other(e))
+        }
+        _ => std::io::Error::other(e),
     }
 }
 

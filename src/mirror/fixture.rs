@@ -95,7 +95,14 @@ pub fn pipeline() -> Pipeline {
     Pipeline {
         name: "shop".into(),
         source: Source { path: "in".into(), settle_ms: 0, batch_files: 1, batch_bytes: 1 },
-        limits: Limits { depth: 1, document_bytes: 1, file_bytes: 1, ratio: 1, quarantine_text_bytes: 1 },
+        limits: Limits {
+            depth: 1,
+            document_bytes: 1,
+            file_bytes: 1,
+            ratio: 1,
+            quarantine_text_bytes: 1,
+            quarantine_documents: 1,
+        },
         event: Event { key: Vec::new(), sequence: Vec::new() },
         tables: tables(),
         views: vec![View {
@@ -105,6 +112,7 @@ pub fn pipeline() -> Pipeline {
         shape: Shape::default(),
         quarantine_raw: false,
         mirror: true,
+        history_commits: None,
         fingerprint: 7,
     }
 }

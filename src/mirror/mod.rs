@@ -59,6 +59,7 @@ pub struct Mirror {
     /// Held while it is open; see [`open::reserve`].
     reserved: Option<open::Reserved>,
     most_log: u64,
+    cutting: write::Cutting,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +163,7 @@ impl Mirror {
             patience: open::PATIENCE,
             reserved: None,
             most_log: write::MOST_LOG_BYTES,
+            cutting: write::Cutting::default(),
         })
     }
 
@@ -240,7 +242,8 @@ impl Mirror {
         inspect::count(self.connection()?, self.ddl.find(table)?, &self.path).map(Some)
     }
 
-    /// Size of the write-ahead log in bytes. It only grows past 64 MiB while a reader stays in one transaction.
+    /// Size of the write-ahead log in bytes. It only grows far past 64 MiB while a reader stays in one transaction
+    /// for longer than five seconds.
     pub fn log_bytes(&self) -> u64 {
         std::fs::metadata(open::beside(&self.path, "-wal")).map_or(0, |m| m.len())
     }

@@ -15,6 +15,7 @@ use rustix::fs::OFlags;
 use super::ddl::{Ddl, Object, STATE, quoted};
 use super::fault::{damage, named, reason};
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 
 /// Raised when what is stored here means something else than before; an older or newer file is then replaced.
 pub const FORMAT: i64 = 1;
@@ -96,6 +97,7 @@ fn connect(path: &Path, ddl: &Ddl, identity: &Identity, patience: Duration) -> R
     let objects: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0)).map_err(sql)?;
     if objects == 0 {
         create(&mut conn, ddl, identity).map_err(sql)?;
+        fault::point("mirror.made");
         return Ok(Opened { conn, batch: None });
     }
     if size <= CHECK_UP_TO {
@@ -169,6 +171,7 @@ fn create(conn: &mut Connection, ddl: &Ddl, identity: &Identity) -> rusqlite::Re
             tx.execute(&index.sql, [])?;
         }
     }
+    fault::point("mirror.making");
     for view in &ddl.views {
         tx.execute(&view.sql, [])?;
     }
@@ -266,6 +269,7 @@ fn mend(conn: &mut Connection, ddl: &Ddl) -> rusqlite::Result<()> {
         return Ok(());
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fault::point("mirror.mending");
     for (kind, object) in stale {
         tx.execute(&format!("DROP {kind} IF EXISTS {}", quoted(&object.name)), [])?;
         tx.execute(&object.sql, [])?;
@@ -371,7 +375,7 @@ pub fn move_aside(path: &Path, label: &str, why: &str) -> Result<String> {
         let from = beside(path, suffix);
         match std::fs::rename(&from, beside(&aside, suffix)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).at("moving aside", &from),
-            _ => {}
+            _ => fault::point("mirror.part_aside"),
         }
     }
     Ok(format!(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -742,6 +743,54 @@ fn what_is_no_file_is_moved_aside() {
         drop(filled(&place));
     }
     assert!(aside(&place, "shop.db.damaged-1-wal").is_dir());
+}
+
+#[test]
+fn the_log_is_cut_between_readers_who_are_never_all_away() {
+    let place = place();
+    let mut mirror = filled(&place);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for hold in [300, 170] {
+            let (path, stop) = (&place.path, &stop);
+            scope.spawn(move || {
+                let conn = Connection::open(path).unwrap();
+                while !stop.load(Ordering::SeqCst) {
+                    conn.execute_batch("BEGIN; SELECT count(*) FROM line").unwrap();
+                    std::thread::sleep(Duration::from_millis(hold));
+                    conn.execute_batch("COMMIT").unwrap();
+                }
+            });
+        }
+        for batch in 2..12 {
+            assert_eq!(mirror.apply(batch, &[change(LINE, &lines(50), true)]).unwrap(), Outcome::Done);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(mirror.log_bytes() > 0);
+        mirror.cut_log(Duration::from_secs(5)).unwrap();
+        let left = mirror.log_bytes();
+        stop.store(true, Ordering::SeqCst);
+        assert_eq!(left, 0);
+    });
+}
+
+#[test]
+fn a_log_that_readers_need_is_cut_seldom_and_with_growing_patience() {
+    let mut cutting = super::write::Cutting::default();
+    let (mut waited, mut tries) = (Duration::ZERO, 0);
+    // A gigabyte, a mebibyte a batch, while one reader stays.
+    for bytes in (0..1024).map(|n: u64| n << 20) {
+        if let Some(patience) = cutting.due(bytes) {
+            waited += patience;
+            tries += 1;
+            cutting.tried(bytes);
+        }
+    }
+    assert!((8..16).contains(&tries), "{tries} tries");
+    assert!(waited < Duration::from_secs(40), "{waited:?}");
+    assert_eq!(cutting.due(1 << 20), None);
+    cutting.tried(0);
+    assert_eq!(cutting.due(65 << 20), Some(Duration::from_millis(50)), "as at first once it was cut");
 }
 
 #[test]

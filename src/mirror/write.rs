@@ -14,6 +14,7 @@ use super::fault::{Fault, damage, named, reason};
 use super::{CatchUp, Change, Changed, Mirror, Outcome, TableRef};
 use crate::batch::KeyPart;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::key::OwnerHash;
 
 /// A log beyond this is cut back as soon as no reader needs it.
@@ -23,6 +24,41 @@ const LOG_BYTES: u64 = 64 << 20;
 /// too. The mirror stays behind until the reader ends. (A rebuild may exceed this: its log is as large as what it
 /// writes.)
 pub const MOST_LOG_BYTES: u64 = 1 << 30;
+
+/// When to cut a log back that readers stand in the way of. Where several come and go there is always one that
+/// looks at an older state, and the log never gets a moment of its own; so the writer waits until those of now are
+/// gone. It does that seldom, and longer the longer the log is: each time it has grown by a quarter, twice as long.
+#[derive(Debug)]
+pub(super) struct Cutting {
+    /// Bytes of the log from which on it is tried.
+    from: u64,
+    patience: Duration,
+}
+
+/// The most that a batch waits for readers.
+const LONGEST: Duration = Duration::from_secs(5);
+
+impl Default for Cutting {
+    fn default() -> Self {
+        Cutting { from: LOG_BYTES, patience: Duration::from_millis(50) }
+    }
+}
+
+impl Cutting {
+    /// How long to wait for readers now, if it is to be tried.
+    pub(super) fn due(&self, bytes: u64) -> Option<Duration> {
+        (bytes > self.from).then_some(self.patience)
+    }
+
+    /// It was tried; so long is the log now.
+    pub(super) fn tried(&mut self, bytes: u64) {
+        *self = if bytes <= LOG_BYTES {
+            Cutting::default()
+        } else {
+            Cutting { from: bytes + bytes / 4, patience: LONGEST.min(self.patience * 2) }
+        };
+    }
+}
 
 /// Rows of one `INSERT`: a tenth faster than one at a time; more gains nothing (measured).
 const ROWS_AT_ONCE: usize = 8;
@@ -67,8 +103,10 @@ impl Mirror {
     {
         let outcome = self.transact(batch_id, true, |conn, ddl| {
             empty(conn, ddl)?;
+            fault::point("mirror.emptied");
             for (table, rows) in tables {
                 fill(conn, ddl.find(table)?, rows)?;
+                fault::point("mirror.table_filled");
             }
             for index in ddl.tables.iter().flat_map(|t| &t.indexes) {
                 conn.execute(&index.sql, [])?;
@@ -76,6 +114,7 @@ impl Mirror {
             Ok(())
         })?;
         self.cut_log(Duration::from_secs(1))?;
+        fault::point("mirror.log_cut");
         Ok(outcome)
     }
 
@@ -96,6 +135,7 @@ impl Mirror {
                     Changed::Owners(changed) => delete_changed(conn, table, changed)?,
                     Changed::All => delete_all(conn, table)?,
                 }
+                fault::point("mirror.owners_deleted");
                 for rows in part.rows {
                     insert(conn, table, &quoted(&table.name), &rows?, false)?;
                 }
@@ -123,8 +163,9 @@ impl Mirror {
         self.version = version;
         match done {
             Ok(outcome) => {
-                if self.log_bytes() > LOG_BYTES {
-                    self.cut_log(Duration::from_millis(50))?;
+                if let Some(patience) = self.cutting.due(self.log_bytes()) {
+                    self.cut_log(patience)?;
+                    self.cutting.tried(self.log_bytes());
                 }
                 Ok(outcome)
             }
@@ -201,9 +242,13 @@ fn within(
         Some(stored) if !whole && stored >= id => return Ok(Outcome::Already),
         _ => {}
     }
+    fault::point("mirror.begun");
     work(&tx, ddl)?;
+    fault::point("mirror.worked");
     tx.prepare_cached(&format!("UPDATE {} SET batch_id = ?", quoted(STATE)))?.execute([id])?;
+    fault::point("mirror.committing");
     tx.commit()?;
+    fault::point("mirror.committed");
     Ok(Outcome::Done)
 }
 

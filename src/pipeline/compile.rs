@@ -39,6 +39,7 @@ pub(super) fn compile(p: &mut Problems, mut file: File) -> Pipeline {
         shape: places.finish(),
         quarantine_raw: file.quarantine_raw,
         mirror: file.mirror,
+        history_commits: file.history_commits,
         fingerprint: 0,
     };
     pipeline.fingerprint = fingerprint(&pipeline);

@@ -18,6 +18,7 @@ pub(super) struct File {
     pub limits: Limits,
     pub quarantine_raw: bool,
     pub mirror: bool,
+    pub history_commits: Option<u64>,
     /// `None`: could not be read.
     pub event_key: Option<Vec<PartFile>>,
     pub sequence: Option<Vec<PartFile>>,
@@ -74,14 +75,25 @@ pub(super) struct ReferenceFile {
 
 /// Everything that the tree says.
 pub(super) fn read(p: &mut Problems, root: &Node) -> File {
-    const KEYS: [&str; 9] =
-        ["version", "name", "source", "limits", "quarantine", "mirror", "event", "tables", "views"];
+    const KEYS: [&str; 10] = [
+        "version",
+        "name",
+        "source",
+        "limits",
+        "quarantine",
+        "mirror",
+        "history",
+        "event",
+        "tables",
+        "views",
+    ];
     let mut file = File {
         name: At::new(String::new(), 0..0),
         source: default_source(),
         limits: default_limits(),
         quarantine_raw: false,
         mirror: true,
+        history_commits: None,
         event_key: None,
         sequence: None,
         tables: Vec::new(),
@@ -100,6 +112,7 @@ pub(super) fn read(p: &mut Problems, root: &Node) -> File {
     }
     file.quarantine_raw = switch(p, &top, "quarantine", "raw", false);
     file.mirror = switch(p, &top, "mirror", "sqlite", true);
+    file.history_commits = history(p, &top);
     if let Some(node) = top.require(p, "event") {
         event(p, node, &mut file);
     }
@@ -141,6 +154,13 @@ fn switch(p: &mut Problems, top: &Members, table: &str, key: &str, default: bool
     inner.map_or(default, |m| m.or(p, key, default, boolean))
 }
 
+/// `[history] commits = 1000`, of which both may be left out.
+fn history(p: &mut Problems, top: &Members) -> Option<u64> {
+    let inner = top.get("history").and_then(|node| members(p, node, "[history]", &["commits"]))?;
+    let commits = inner.get("commits")?;
+    Some(count(p, commits, "\"commits\"", 1 << 40)?)
+}
+
 fn default_source() -> Source {
     Source { path: PathBuf::new(), settle_ms: 1_000, batch_files: 10_000, batch_bytes: 64 << 20 }
 }
@@ -166,11 +186,13 @@ fn default_limits() -> Limits {
         file_bytes: 64 << 30,
         ratio: 200,
         quarantine_text_bytes: 4 << 10,
+        quarantine_documents: 10_000,
     }
 }
 
 fn limits(p: &mut Problems, node: &Node, limits: &mut Limits) {
-    const KEYS: [&str; 5] = ["depth", "document_bytes", "file_bytes", "ratio", "quarantine_text_bytes"];
+    const KEYS: [&str; 6] =
+        ["depth", "document_bytes", "file_bytes", "ratio", "quarantine_text_bytes", "quarantine_documents"];
     let Some(m) = members(p, node, "[limits]", &KEYS) else { return };
     // A decoder may use a stack frame a level, and 1,024 levels fit any thread's stack.
     limits.depth = narrow(m.or(p, "depth", 128, |p, n, w| count(p, n, w, 1_024)));
@@ -181,6 +203,8 @@ fn limits(p: &mut Problems, node: &Node, limits: &mut Limits) {
     limits.ratio = m.or(p, "ratio", limits.ratio, |p, n, w| count(p, n, w, 1_000_000));
     limits.quarantine_text_bytes =
         narrow(m.or(p, "quarantine_text_bytes", 4 << 10, |p, n, w| size(p, n, w, 1 << 30)));
+    limits.quarantine_documents =
+        m.or(p, "quarantine_documents", limits.quarantine_documents, |p, n, w| count(p, n, w, 1_000_000_000));
 }
 
 /// The readers' bounds keep these far below `usize::MAX` even on 32 bits.

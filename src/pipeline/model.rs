@@ -26,6 +26,8 @@ pub struct Pipeline {
     pub quarantine_raw: bool,
     /// `mirror.sqlite`: on unless the file or the command line says no.
     pub mirror: bool,
+    /// `history.commits`: older versions of a table stay readable for a day, but no more than so many of them.
+    pub history_commits: Option<u64>,
     /// Of everything that decides what the tables contain: names, keys, columns, types, paths, masks, event key
     /// and sequence; not limits, not the source folder. A root made with another fingerprint is refused.
     pub fingerprint: u128,
@@ -63,6 +65,8 @@ pub struct Limits {
     pub ratio: u64,
     /// Bytes of text kept per quarantined document.
     pub quarantine_text_bytes: usize,
+    /// Bad documents of one file that get a row each; the rest share one.
+    pub quarantine_documents: u64,
 }
 
 #[derive(Debug, Clone)]

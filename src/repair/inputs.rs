@@ -83,10 +83,10 @@ impl Inputs {
     pub fn told(&self) -> String {
         match &self.unreadable_ledger {
             Some(why) => format!("the ledger cannot be read ({why}): the rows of the old tables are kept"),
-            None => format!(
-                "{} inputs are gone or changed: what they said is taken from the old tables",
-                self.gone.len()
-            ),
+            None => match self.gone.len() {
+                1 => "1 input is gone or changed: what it said is taken from the old tables".into(),
+                n => format!("{n} inputs are gone or changed: what they said is taken from the old tables"),
+            },
         }
     }
 

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::commit::Paths;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::maintain;
 use crate::pipeline::model::Pipeline;
 use crate::root::{self, Root, swap};
@@ -62,16 +63,18 @@ pub fn repair(
     say: &mut dyn FnMut(&str),
 ) -> Result<Outcome> {
     let repair = Repair { places, pipeline, disk, clock };
+    let say: &mut dyn FnMut(&str) = &mut |line| say(&Error::without_advice(line));
     let paths = Paths::new(places.tables.clone());
     if let Some(aside) = swap::finish(repair.disk.as_ref(), &paths)? {
         say(&format!("an earlier repair is finished; the old tables are now in {}", aside.display()));
     }
     let found = repair.look(&paths)?;
+    fault::point("repair.looked");
     remove_folder(&swap::building(&paths).tables)?;
     if found.is_empty() {
         return Ok(Outcome::Sound);
     }
-    found.iter().for_each(|problem| say(&format!("found: {problem}")));
+    found.iter().flat_map(|problem| problem.lines()).for_each(|problem| say(&format!("found: {problem}")));
     repair.rebuild(&paths, say)
 }
 
@@ -98,12 +101,15 @@ impl Repair<'_> {
         self.disk.create_dir(&paths.own).at("making", &paths.own)?;
         let lock = root::take_lock(paths)?;
         let new = swap::building(paths);
+        fault::point("repair.locked");
         let mut unreadable = HashSet::new();
         for _ in 0..ROUNDS {
             remove_folder(&new.tables)?;
             let old = Old::open(paths, &self.pipeline, self.disk.clone(), &new.temp)?;
+            fault::point("repair.old_opened");
             let inputs = Inputs::find(old.ledger(), &self.pipeline.source.path, &unreadable);
             let unknown = self.build(&new, &old, &inputs, say)?;
+            fault::point("repair.built");
             let missing = self.check(&new, &inputs)?;
             if !missing.is_empty() {
                 missing
@@ -112,11 +118,15 @@ impl Repair<'_> {
                 unreadable.extend(missing);
                 continue;
             }
+            fault::point("repair.checked");
             self.keep_place(paths, &new)?;
+            fault::point("repair.completing");
             swap::mark_complete(self.disk.as_ref(), &new)?;
+            fault::point("repair.complete");
             drop(lock);
             let aside = swap::finish(self.disk.as_ref(), paths)?
                 .ok_or_else(|| Error::Busy("another process finished this repair".into()))?;
+            fault::point("repair.swapped");
             self.level(say)?;
             return Ok(match unknown {
                 None => Outcome::Exact { aside },
@@ -146,11 +156,13 @@ impl Repair<'_> {
             say(&inputs.told());
             Some(seed::seed(&mut session, old, inputs)?)
         };
+        fault::point("repair.seeded");
         say("reading the input files");
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let options = Options { source: self.pipeline.source.path.clone(), once: true, threads };
         run(session, &options, &Stop::default(), &mut Quiet)?;
         // A cache: what a thread that is still ending leaves of it is in nobody's way.
+        fault::point("repair.filled");
         let _ = std::fs::remove_dir_all(&checkpoint);
         Ok(unknown)
     }

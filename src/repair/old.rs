@@ -18,7 +18,8 @@ use crate::merge::KeyIndex;
 use crate::pipeline::model::Pipeline;
 use crate::root::{self, load_index};
 use crate::system;
-use crate::tables::log::FileAction;
+use crate::tables::index_file::checksum_of;
+use crate::tables::log::{CHECKSUM_TAG, FileAction};
 use crate::tables::parquet::LiveRows;
 use crate::tables::{Disk, Kernel, TableDef, names};
 
@@ -47,6 +48,8 @@ pub struct OldTable {
     /// `None`: it is damaged.
     pub index: Option<KeyIndex>,
     pub problems: Vec<String>,
+    /// Files whose rows can be read, but are not what was written.
+    pub doubtful: Vec<String>,
 }
 
 impl OldTable {
@@ -136,6 +139,7 @@ impl Old {
                 Err(_) => {}
             }
         }
+        let doubtful = doubtful(&log, files.keys());
         let rows = concat_batches(&def.schema, &batches).map_err(|e| Error::Corrupt(e.to_string()))?;
         let (mut alive, mut alive_foreign) = (Vec::new(), Vec::new());
         for (path, is_alive) in &paths {
@@ -147,7 +151,7 @@ impl Old {
         }
         let taken = if log.at_end { self.taken(def)? } else { HashSet::new() };
         let dir = def.dir.clone();
-        Ok(OldTable { rows, files, dir, alive, alive_foreign, taken, index, problems })
+        Ok(OldTable { rows, files, dir, alive, alive_foreign, taken, index, problems, doubtful })
     }
 
     fn index(&self, def: &TableDef, at: usize) -> Option<KeyIndex> {
@@ -194,6 +198,7 @@ impl Old {
 #[derive(Default)]
 struct Log {
     files: BTreeMap<PathBuf, RoaringTreemap>,
+    checksums: HashMap<PathBuf, String>,
     replayed: bool,
     /// It is the newest version, and whole.
     at_end: bool,
@@ -251,6 +256,9 @@ impl Log {
             problems.push(e.to_string());
             RoaringTreemap::new()
         });
+        if let Some(checksum) = &action.checksum {
+            self.checksums.insert(path.clone(), checksum.clone());
+        }
         self.files.insert(path, deleted);
     }
 
@@ -267,6 +275,7 @@ impl Log {
                     modification_time: 0,
                     stats: String::new(),
                     dv: serde_json::from_value(action["add"]["deletionVector"].clone()).ok(),
+                    checksum: action["add"]["tags"][CHECKSUM_TAG].as_str().map(str::to_owned),
                 };
                 self.add(old, def, &added, problems);
             }
@@ -280,6 +289,20 @@ impl Log {
             None => self.at_end = true,
         }
     }
+}
+
+/// Of these files, those with other bytes than were written.
+fn doubtful<'a>(log: &Log, files: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
+    let is_other = |path: &PathBuf| {
+        let found = std::fs::File::open(path).and_then(|f| checksum_of(&f)).ok();
+        log.checksums.get(path).is_some_and(|written| Some(written) != found.as_ref())
+    };
+    let told = |path: &PathBuf| {
+        format!("{} is not what was written: its rows are kept as they can be read", path.display())
+    };
+    let mut doubtful: Vec<String> = files.filter(|path| is_other(path)).map(told).collect();
+    doubtful.sort();
+    doubtful
 }
 
 /// A path of the log: relative to the table or a whole URL, percent-encoded either way.

@@ -41,7 +41,7 @@ impl Sources {
 /// What is kept of a table.
 pub struct Kept {
     pub rows: TableRows,
-    /// Owners whose rows could not be read.
+    /// Owners whose newest rows could not be read.
     pub lost: u64,
 }
 
@@ -50,6 +50,8 @@ struct Choice {
     owner: u128,
     order: EventOrder,
     rows: Vec<u32>,
+    /// The index knows of newer rows, which cannot be read.
+    stale: bool,
 }
 
 /// Chooses what no input can give any more.
@@ -121,7 +123,10 @@ impl<'a> Chooser<'a> {
             for (owner, entry) in index.iter() {
                 match self.indexed(owner, entry) {
                     None => lost += 1,
-                    Some(choice) => choices.extend(Some(choice).filter(|c| self.is_needed(c))),
+                    Some(choice) => {
+                        lost += u64::from(choice.stale);
+                        choices.extend(Some(choice).filter(|c| self.is_needed(c)));
+                    }
                 }
             }
         }
@@ -147,7 +152,7 @@ impl<'a> Chooser<'a> {
         if let Some(theirs) = theirs.as_ref().filter(|_| self.foreign.contains(&owner))
             && theirs.order.sequence > entry.order.sequence
         {
-            return Some(Choice { owner, order: theirs.order, rows: theirs.rows.clone() });
+            return Some(Choice { owner, order: theirs.order, rows: theirs.rows.clone(), stale: false });
         }
         let same_event = |c: &Choice| c.order.sequence == entry.order.sequence;
         let written_over = self.foreign.contains(&owner) && theirs.as_ref().is_some_and(same_event);
@@ -158,10 +163,14 @@ impl<'a> Chooser<'a> {
         } else {
             match self.old.place(entry.file, entry.first, entry.count) {
                 Some(rows) => rows,
-                None => theirs?.rows,
+                None => match theirs? {
+                    same if same_event(&same) => same.rows,
+                    // Of an older event, and as of that event only: the newer one must win if it is read again.
+                    older => return Some(Choice { stale: true, ..older }),
+                },
             }
         };
-        Some(Choice { owner, order: entry.order, rows })
+        Some(Choice { owner, order: entry.order, rows, stale: false })
     }
 
     /// Of an owner's rows those of the newest event; of two with one key, the last.
@@ -176,7 +185,7 @@ impl<'a> Chooser<'a> {
         let read_again =
             |r: &u32| matches!(self.inputs.fate(self.source(*r)), Fate::Unknown { exists: true });
         let hash = if kept.first().is_some_and(read_again) { 0 } else { u128::MAX };
-        Choice { owner, order: EventOrder { sequence: newest, hash }, rows: kept }
+        Choice { owner, order: EventOrder { sequence: newest, hash }, rows: kept, stale: false }
     }
 
     /// No input gives it: its file is gone, or another event than that of its rows was the last word.

@@ -120,8 +120,9 @@ struct Unknown {
 
 impl Unknown {
     fn look(&mut self, table: &str, found: &OldTable, lost: u64) {
+        self.told.extend(found.doubtful.iter().map(|d| format!("{table}: {d}")));
         if lost > 0 {
-            self.told.push(format!("the rows of {lost} keys of {table} whose inputs may be gone too"));
+            self.told.push(format!("the newest rows of {lost} keys of {table} whose inputs may be gone too"));
         }
         // What the log does not tell any more, a sound index does.
         let sound = found.index.is_some();
@@ -141,6 +142,6 @@ impl Unknown {
                 self.without_index.join(", ")
             ));
         }
-        self.told
+        self.told.iter().map(|line| Error::without_advice(line)).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::commit::Paths;
 use crate::commit::record::Record;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::tables::{Disk, TableDef, names, table};
 
 use super::Identity;
@@ -20,6 +21,7 @@ const PROPERTIES: [(&str, &str); 4] = [
 pub fn folders(disk: &dyn Disk, paths: &Paths) -> Result<()> {
     for dir in [&paths.tables, &paths.own, &paths.temp] {
         disk.create_dir(dir).at("making", dir)?;
+        fault::point("create.folder_made");
     }
     // The folder's own name too: a power cut that loses it loses everything in it.
     for dir in [paths.own.as_path(), &paths.tables, parent(&paths.tables)] {
@@ -56,8 +58,10 @@ pub fn tables(
     }
     for def in defs {
         create_table(disk, paths, def, identity, now)?;
+        fault::point("create.table_made");
     }
     disk.sync_dir(&paths.tables).at("syncing", &paths.tables)?;
+    fault::point("create.tables_synced");
     let record = Record {
         root: identity.root.clone(),
         batch: 0,
@@ -92,11 +96,13 @@ fn create_table(disk: &dyn Disk, paths: &Paths, def: &TableDef, identity: &Ident
         disk.create_dir(dir).at("making", dir)?;
     }
     disk.sync_dir(&def.dir).at("syncing", &def.dir)?;
+    fault::point("create.table_folders_made");
     // A crash may have left an empty table of another moment: the same table, so its bytes stand.
     if let Ok(found) = disk.read(&first)
         && !found.is_empty()
     {
         disk.sync_file(&first).at("syncing", &first)?;
+        fault::point("create.table_found");
         return disk.sync_dir(&log).at("syncing", &log);
     }
     disk.remove(&first).at("removing", &first)?;

@@ -5,11 +5,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::Paths;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, is_there};
+use crate::fault;
 use crate::pipeline::model::Pipeline;
 use crate::tables::Disk;
 
-const FORMAT: u32 = 1;
+/// 2: quarantine rows say how many documents they stand for.
+const FORMAT: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -33,7 +35,7 @@ impl Identity {
             found.check(pipeline, &paths.tables)?;
             return Ok(found);
         }
-        if paths.decision.exists() {
+        if is_there(&paths.decision)? {
             return Err(Error::Corrupt(format!("{} is missing; run `millrace repair`", path.display())));
         }
         let identity = Identity {
@@ -44,10 +46,10 @@ impl Identity {
         };
         let text = serde_json::to_string_pretty(&identity).map_err(|e| Error::Bug(e.to_string()))?;
         let temp = paths.temp.join("root.json");
-        disk.write(&temp, text.as_bytes())
-            .and_then(|()| disk.replace(&temp, &path))
-            .and_then(|()| disk.sync_dir(&paths.own))
-            .at("writing", &path)?;
+        disk.write(&temp, text.as_bytes()).at("writing", &temp)?;
+        fault::point("create.identity_written");
+        disk.replace(&temp, &path).and_then(|()| disk.sync_dir(&paths.own)).at("writing", &path)?;
+        fault::point("create.identified");
         Ok(identity)
     }
 
@@ -62,7 +64,8 @@ impl Identity {
         })?;
         if identity.format != FORMAT {
             return Err(Error::Config(format!(
-                "{} has format {}; this millrace knows format {FORMAT}",
+                "{} has format {}, of another version of millrace; this one knows format {FORMAT}: run it in a new folder \
+                 (`-C DIR`), or move `tables`, `checkpoint` and `database` away to build anew from the input",
                 path.display(),
                 identity.format
             )));

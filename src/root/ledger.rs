@@ -1,12 +1,46 @@
 //! What the tables say about files: the ledger in `_files`, what is wrong in `_quarantine`.
 
+use arrow::array::RecordBatch;
+use serde_json::Value;
+
 use crate::batch::FileRange;
-use crate::error::{Error, Result};
-use crate::system::{self, QuarantineKey};
+use crate::error::{Error, IoContext, Result};
+use crate::ledger::Mark;
+use crate::system::{self, QuarantineKey, Tally};
+use crate::tables::names;
 
 use super::Root;
 
 impl Root {
+    /// The ledger commit of the last batch; `None` if it made none (a compaction of other tables).
+    pub fn decided_mark(&self) -> Option<Mark> {
+        let commit = self.record.commits.iter().find(|c| c.table == system::FILES)?;
+        Some(mark(self.record.batch, commit.version, commit.bytes.as_bytes()))
+    }
+
+    /// The newest ledger commit.
+    pub fn ledger_mark(&self) -> Result<Mark> {
+        let version = self.states[self.files()].table.version;
+        let bytes = self.ledger_commit(version)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut actions = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        // An empty table has none.
+        let batch = actions.find_map(|a| a["txn"]["version"].as_u64()).unwrap_or(0);
+        Ok(mark(batch, version, &bytes))
+    }
+
+    /// This very commit is in the ledger's log.
+    pub fn has_mark(&self, wanted: &Mark) -> bool {
+        self.ledger_commit(wanted.version)
+            .is_ok_and(|bytes| mark(wanted.batch, wanted.version, &bytes) == *wanted)
+    }
+
+    fn ledger_commit(&self, version: u64) -> Result<Vec<u8>> {
+        let log = names::log_dir(&self.states[self.files()].table.def.dir);
+        let path = log.join(names::commit_file(version));
+        self.disk.read(&path).at("reading", path)
+    }
+
     /// Ledger rows of batches after `batch`, in the order of batches, each with its batch.
     ///
     /// Files are named by the batch that wrote them, so older ones are not even opened.
@@ -31,16 +65,35 @@ impl Root {
     /// What is in quarantine of the files that `wanted` names. Reads all of `_quarantine`, which is small or else the
     /// user's first worry.
     pub fn quarantined(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<QuarantineKey>> {
-        let table = &self.states[self.quarantine()].table;
         let mut keys = Vec::new();
-        for &file in table.files.keys() {
-            for live in table.read(file)? {
-                let read = system::read_quarantine_keys(&live?.rows, wanted);
-                keys.extend(read.ok_or_else(|| {
-                    Error::Corrupt(format!("{} is not ours; run `millrace repair`", table.def.dir.display()))
-                })?);
-            }
-        }
+        self.read_quarantine(|rows| {
+            keys.extend(system::read_quarantine_keys(rows, wanted)?);
+            Some(())
+        })?;
         Ok(keys)
     }
+
+    /// How far quarantine is with `file`, of which some ranges were read.
+    pub fn tally(&self, file: &str) -> Result<Tally> {
+        let mut tally = Tally::default();
+        self.read_quarantine(|rows| system::add_to_tally(rows, file, &mut tally))?;
+        Ok(tally)
+    }
+
+    /// `take` gives `None` for rows that are not quarantine's.
+    fn read_quarantine(&self, mut take: impl FnMut(&RecordBatch) -> Option<()>) -> Result<()> {
+        let table = &self.states[self.quarantine()].table;
+        for &file in table.files.keys() {
+            for live in table.read(file)? {
+                take(&live?.rows).ok_or_else(|| {
+                    Error::Corrupt(format!("{} is not ours; run `millrace repair`", table.def.dir.display()))
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn mark(batch: u64, version: u64, bytes: &[u8]) -> Mark {
+    Mark { batch, version, hash: xxhash_rust::xxh3::xxh3_128(bytes) }
 }

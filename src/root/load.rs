@@ -1,16 +1,18 @@
 //! Reads a root's tables and indexes into memory and refuses what is not what was written.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use crate::batch::FileId;
 use crate::commit::Paths;
 use crate::commit::record::Record;
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::merge::KeyIndex;
 use crate::system;
 use crate::tables::index_file::{Entries, IndexFile};
 use crate::tables::kernel::Opened;
-use crate::tables::{Disk, Kernel, Table, TableDef, names};
+use crate::tables::{Disk, Kernel, LiveFile, Table, TableDef, names};
 use crate::threads;
 
 use super::{Identity, State, heal};
@@ -27,14 +29,17 @@ pub fn check_root(record: &Record, identity: &Identity, paths: &Paths) -> Result
 
 /// Every table has its folders: nothing is published into a table that is not there.
 pub fn check_folders(defs: &[TableDef]) -> Result<()> {
-    for def in defs {
-        for dir in [names::log_dir(&def.dir), names::index_dir(&def.dir)] {
-            if !dir.is_dir() {
-                return Err(Error::Corrupt(format!("{} is missing; run `millrace repair`", dir.display())));
+    let mut missing = Vec::new();
+    for dir in defs.iter().flat_map(|def| [names::log_dir(&def.dir), names::index_dir(&def.dir)]) {
+        match std::fs::metadata(&dir) {
+            Ok(found) if found.is_dir() => {}
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("looking at", &dir, e));
             }
+            _ => missing.push(Error::Corrupt(format!("{} is missing; run `millrace repair`", dir.display()))),
         }
     }
-    Ok(())
+    Error::all(missing).map_or(Ok(()), Err)
 }
 
 /// What opening a table needs besides the table.
@@ -50,20 +55,33 @@ pub struct Loader<'a> {
 impl Loader<'_> {
     /// Opens every table, several at a time: most of it is waiting for files. Returns also what there is to say.
     pub fn states(&self, defs: Vec<TableDef>) -> Result<(Vec<State>, Vec<String>)> {
-        let opened = threads::each(defs, |def| self.state(def))?;
-        let (states, notes): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
-        Ok((states, notes.concat()))
+        let opened = threads::each(defs, |def| Ok(self.state(def)))?;
+        let (mut states, mut notes, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        for table in opened {
+            match table {
+                Ok((state, told)) => {
+                    states.push(state);
+                    notes.extend(told);
+                }
+                Err(e) => errors.push(e),
+            }
+        }
+        Error::all(errors).map_or(Ok((states, notes)), Err)
     }
 
     fn state(&self, def: TableDef) -> Result<(State, Vec<String>)> {
         let mut notes = Vec::new();
         check_log(&def)?;
         let opened = heal::open(self.disk, self.kernel, self.paths, &def, &mut notes)?;
+        fault::point("load.opened");
         self.check_version(&def, &opened)?;
         let table = Table::new(def, &opened)?;
-        check_files(&table)?;
         let index_files = self.record.index.get(&table.def.name).cloned().unwrap_or_default();
-        let index = load_index(&table.def, &index_files)?;
+        let mut errors = damaged_files(&table);
+        let index = load_index(&table.def, &index_files).map_err(|e| errors.push(e)).unwrap_or_default();
+        if let Some(e) = Error::all(errors) {
+            return Err(e);
+        }
         if table.def.name != system::FILES {
             check_index(&table, &index)?;
         }
@@ -130,36 +148,41 @@ fn check_log(def: &TableDef) -> Result<()> {
     Ok(())
 }
 
-/// Every data file is there and as long as the log says. Its contents are `verify`'s to read.
-fn check_files(table: &Table) -> Result<()> {
-    for (&id, file) in &table.files {
-        let path = table.path(id);
-        let damaged = |what: String| {
-            Error::Corrupt(format!("the data file {} {what}; run `millrace repair`", path.display()))
-        };
-        match std::fs::metadata(&path) {
-            Ok(m) if i64::try_from(m.len()) == Ok(file.action.size) => {}
-            Ok(m) => {
-                return Err(damaged(format!("has {} bytes, {} were written", m.len(), file.action.size)));
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(damaged("is missing".into())),
-            Err(e) => return Err(Error::io("looking at", &path, e)),
-        }
+/// Every data file is there and as long as the log says, or else it is among these. Its contents are `verify`'s to
+/// read.
+fn damaged_files(table: &Table) -> Vec<Error> {
+    table.files.iter().filter_map(|(id, file)| check_file(table.path(*id), file).err()).collect()
+}
+
+fn check_file(path: PathBuf, file: &LiveFile) -> Result<()> {
+    let damaged = |what: String| {
+        Error::Corrupt(format!("the data file {} {what}; run `millrace repair`", path.display()))
+    };
+    match std::fs::metadata(&path) {
+        Ok(m) if i64::try_from(m.len()) == Ok(file.action.size) => Ok(()),
+        Ok(m) => Err(damaged(format!("has {} bytes, {} were written", m.len(), file.action.size))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(damaged("is missing".into())),
+        Err(e) => Err(Error::io("looking at", &path, e)),
     }
-    Ok(())
 }
 
 /// Newest file first: an owner's first entry is its last word.
 pub fn load_index(table: &TableDef, files: &[IndexFile]) -> Result<KeyIndex> {
     let mut index = KeyIndex::default();
     let dir = names::index_dir(&table.dir);
+    let mut errors = Vec::new();
     for file in files.iter().rev() {
-        let mut entries = Entries::open(&dir, file)?;
-        while let Some(rows) = entries.next_rows()? {
-            for (owner, entry) in rows {
-                index.insert_older(owner, entry);
-            }
+        errors.extend(load_index_file(&mut index, &dir, file).err());
+    }
+    Error::all(errors).map_or(Ok(index), Err)
+}
+
+fn load_index_file(index: &mut KeyIndex, dir: &Path, file: &IndexFile) -> Result<()> {
+    let mut entries = Entries::open(dir, file)?;
+    while let Some(rows) = entries.next_rows()? {
+        for (owner, entry) in rows {
+            index.insert_older(owner, entry);
         }
     }
-    Ok(index)
+    Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 
 /// How long a held lock is asked for again: the kernel frees a killed process's lock only once it has torn the process
 /// down, and whoever starts the next one right after the kill should not be refused.
@@ -83,6 +84,7 @@ pub fn take(path: &Path) -> Result<Lock> {
             // A repair moved the folder between opening and locking: this is the lock of the old tables.
             continue;
         }
+        fault::point("lock.taken");
         lock.sign()?;
         return Ok(lock);
     }

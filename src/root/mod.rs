@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::commit::record::{Record, TableCommit};
 use crate::commit::{self, Paths};
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 use crate::merge::KeyIndex;
 use crate::pipeline::model::Pipeline;
 use crate::stage::{self, Staged, Work};
@@ -79,21 +80,26 @@ impl Root {
     ) -> Result<Root> {
         swap::finish(disk.as_ref(), &paths)?;
         create::folders(disk.as_ref(), &paths)?;
+        fault::point("root.folders_made");
         let lock = lock::take(&paths.own.join("lock"))?;
-        if swap::pending(&paths) {
+        fault::point("root.locked");
+        if swap::pending(&paths)? {
             let what = format!("a repair of {} was just finished; start again", paths.tables.display());
             return Err(Error::Busy(what));
         }
         let now = clock.now_micros();
         let identity = Identity::read_or_create(disk.as_ref(), &paths, &pipeline, now)?;
         let defs = defs(&pipeline, &paths);
+        fault::point("root.identified");
         let record = match Record::read(disk.as_ref(), &paths.decision)? {
             Some(record) => record,
             None => create::tables(disk.as_ref(), &paths, &defs, &identity, now)?,
         };
         load::check_root(&record, &identity, &paths)?;
         load::check_folders(&defs)?;
+        fault::point("root.recorded");
         commit::publish(disk.as_ref(), &paths, &record)?;
+        fault::point("root.rolled_forward");
         let kernel = Kernel::new(disk.clone(), &paths.temp)?;
         let next_batch = record.batch + 1;
         let app = app_id(&pipeline.name);
@@ -101,8 +107,10 @@ impl Root {
         let loader =
             load::Loader { disk: disk_ref, kernel: &kernel, paths: loader_paths, record: &record, app };
         let (states, notes) = loader.states(defs.clone())?;
+        fault::point("root.loaded");
         // Only now: on the word of a record that is older than its tables, sweeping would remove their files.
         sweep::undecided(disk.as_ref(), &paths, &defs, &record)?;
+        fault::point("root.swept");
         Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, notes, lock })
     }
 
@@ -140,6 +148,7 @@ impl Root {
             .collect();
         let indexes: Vec<&[_]> = plans.iter().map(|p| p.index.as_slice()).collect();
         let (staged, batch, took) = self.stage(&work)?;
+        fault::point("commit.staged");
         drop(work);
         self.carry_out("MERGE", batch, staged, true, &indexes, took)
     }
@@ -178,18 +187,22 @@ impl Root {
             commit::still_ours(self.disk.as_ref(), &self.paths.tables.join(&commit.table), commit.base)?;
         }
         self.in_place()?;
+        fault::point("commit.checked");
         commit::decide(self.disk.as_ref(), &self.paths, &record)?;
         commit::publish(self.disk.as_ref(), &self.paths, &record)?;
+        fault::point("commit.published");
         for (at, staged) in staged.into_iter().enumerate() {
             let state = &mut self.states[at];
             if !staged.change.is_empty() {
                 state.table.apply(staged.change);
             }
             state.index_files.extend(staged.index);
+            fault::point("apply.table");
             if let Some(changes) = indexes.get(at) {
                 state.index.apply(changes);
             }
         }
+        fault::point("apply.done");
         let old = std::mem::replace(&mut self.record, record);
         self.next_batch = batch + 1;
         self.drop_folded(&old)?;
@@ -204,6 +217,7 @@ impl Root {
             for file in files.iter().filter(|f| !named.contains(f)) {
                 let path = dir.join(&file.name);
                 self.disk.remove(&path).at("removing", &path)?;
+                fault::point("fold.source_removed");
             }
         }
         Ok(())

@@ -8,7 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::commit::Paths;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, is_there};
+use crate::fault;
 use crate::tables::Disk;
 
 use super::create::parent;
@@ -26,12 +27,14 @@ pub fn building(paths: &Paths) -> Paths {
 pub fn mark_complete(disk: &dyn Disk, new: &Paths) -> Result<()> {
     let mark = new.own.join(MARK);
     disk.sync_dir(parent(&new.tables)).at("syncing", parent(&new.tables))?;
-    disk.write(&mark, b"").and_then(|()| disk.sync_dir(&new.own)).at("writing", &mark)
+    disk.write(&mark, b"").at("writing", &mark)?;
+    fault::point("swap.marked");
+    disk.sync_dir(&new.own).at("syncing", &new.own)
 }
 
 /// There are complete new tables that are not in their place yet.
-pub fn pending(paths: &Paths) -> bool {
-    building(paths).own.join(MARK).exists()
+pub fn pending(paths: &Paths) -> Result<bool> {
+    is_there(&building(paths).own.join(MARK))
 }
 
 /// Finishes an exchange that was begun. Returns where the old tables went, if this moved them.
@@ -40,27 +43,32 @@ pub fn pending(paths: &Paths) -> bool {
 /// [`Error::Busy`] if another process is at it.
 pub fn finish(disk: &dyn Disk, paths: &Paths) -> Result<Option<PathBuf>> {
     let mut aside = None;
-    if pending(paths) {
+    if pending(paths)? {
         let new = building(paths);
         let _new = lock::take(&new.own.join("lock"))?;
         // The other name may be gone: then a kill came between the two renames.
-        if paths.tables.exists() {
-            let _old = if paths.own.is_dir() { Some(lock::take(&paths.own.join("lock"))?) } else { None };
+        if is_there(&paths.tables)? {
+            let _old = if is_there(&paths.own)? { Some(lock::take(&paths.own.join("lock"))?) } else { None };
             let free = free_name(&paths.tables)?;
             rename(disk, &paths.tables, &free)?;
             aside = Some(free);
         }
+        fault::point("swap.old_aside");
         rename(disk, &new.tables, &paths.tables)?;
     }
+    fault::point("swap.in_place");
     let mark = paths.own.join(MARK);
-    if mark.exists() {
-        disk.remove(&mark).and_then(|()| disk.sync_dir(&paths.own)).at("removing", &mark)?;
+    if is_there(&mark)? {
+        disk.remove(&mark).at("removing", &mark)?;
+        fault::point("swap.mark_removed");
+        disk.sync_dir(&paths.own).at("syncing", &paths.own)?;
     }
     Ok(aside)
 }
 
 fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
     disk.replace(from, to).at("renaming", from)?;
+    fault::point("swap.renamed");
     disk.sync_dir(parent(to)).at("syncing", parent(to))
 }
 

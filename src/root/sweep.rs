@@ -9,23 +9,33 @@ use std::path::Path;
 use crate::commit::Paths;
 use crate::commit::record::Record;
 use crate::error::{IoContext, Result};
+use crate::fault;
 use crate::tables::{Disk, TableDef, names};
 
 pub fn undecided(disk: &dyn Disk, paths: &Paths, defs: &[TableDef], record: &Record) -> Result<()> {
-    each(&paths.temp, |path, _| disk.remove(path).at("removing", path))?;
+    each(&paths.temp, |path, _| {
+        disk.remove(path).at("removing", path)?;
+        fault::point("sweep.draft_removed");
+        Ok(())
+    })?;
     for def in defs {
         each(&def.dir, |path, name| {
             let batch = names::data_file_id(name).or_else(|| names::dv_file_id(name));
             match batch {
-                Some(batch) if u64::from(batch) > record.batch => disk.remove(path).at("removing", path),
-                _ => Ok(()),
+                Some(batch) if u64::from(batch) > record.batch => disk.remove(path).at("removing", path)?,
+                _ => return Ok(()),
             }
+            fault::point("sweep.data_removed");
+            Ok(())
         })?;
         let named = record.index.get(&def.name).map(Vec::as_slice).unwrap_or_default();
         each(&names::index_dir(&def.dir), |path, name| {
             let ours = names::index_file_id(name).is_some();
-            let garbage = ours && !named.iter().any(|f| f.name == name);
-            if garbage { disk.remove(path).at("removing", path) } else { Ok(()) }
+            if ours && !named.iter().any(|f| f.name == name) {
+                disk.remove(path).at("removing", path)?;
+                fault::point("sweep.index_removed");
+            }
+            Ok(())
         })?;
     }
     Ok(())

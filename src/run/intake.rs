@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use crate::batch::{Bad, Chunk, Claims, Input, Position, Resume, Unread};
 use crate::decode::{Guide, Range, Reader};
-use crate::error::Error;
+use crate::error::Result;
+use crate::fault;
 use crate::flatten::{Checked, Flattener};
 use crate::pipeline::model::Pipeline;
 use crate::system::Rejected;
 use crate::threads;
 
 use super::Intake;
+use super::cap::Rest;
 
 /// What stays the same from batch to batch.
 pub struct Worker<'p> {
@@ -67,7 +69,7 @@ impl Room {
 
     fn take(&self, part: &Part) {
         self.text.fetch_sub(part.text_bytes(), Ordering::Relaxed);
-        self.rows.fetch_sub(part.row_bytes(), Ordering::Relaxed);
+        self.rows.fetch_sub(part.row_bytes, Ordering::Relaxed);
     }
 }
 
@@ -77,6 +79,8 @@ struct Part {
     checked: Vec<Checked>,
     /// The rest of the range was dropped, to be read again.
     cut: bool,
+    /// What the rows of it will take in memory.
+    row_bytes: i64,
 }
 
 impl Part {
@@ -85,11 +89,13 @@ impl Part {
         i64::try_from(range.end.offset - range.start.offset).unwrap_or(i64::MAX)
     }
 
-    fn row_bytes(&self) -> i64 {
+    /// `most`: bad documents that become rows.
+    fn weigh(&mut self, most: u64) {
         let sum = self.checked.iter().flat_map(|c| &c.bytes).fold(0, |a: u64, b| a.saturating_add(*b));
         let unfit: usize = self.checked.iter().map(|c| c.bad.len()).sum();
         let bad: usize = self.range.chunks.iter().map(|c| c.bad.len()).sum();
-        i64::try_from(sum.saturating_add((unfit + bad) as u64 * REJECTED_BYTES)).unwrap_or(i64::MAX)
+        let rejected = most.min((unfit + bad) as u64).saturating_mul(REJECTED_BYTES);
+        self.row_bytes = i64::try_from(sum.saturating_add(rejected)).unwrap_or(i64::MAX);
     }
 
     /// Drops what comes after the document whose rows go beyond `limit` bytes, and ends the range before it. The
@@ -167,7 +173,7 @@ impl<'p> Worker<'p> {
 
     /// Takes several files, each on one of the threads, until there is about `budget` text. Most are done at once;
     /// what is left is returned.
-    pub fn files(&self, inputs: Vec<Input>, budget: u64) -> std::result::Result<(Intake, Left), Error> {
+    pub fn files(&self, inputs: Vec<Input>, budget: u64) -> Result<(Intake, Left)> {
         let begin = Instant::now();
         let names: Vec<_> = inputs.iter().map(|i| i.name.clone()).collect();
         let slots: Vec<Mutex<Option<Input>>> = inputs.into_iter().map(|i| Mutex::new(Some(i))).collect();
@@ -195,6 +201,7 @@ impl<'p> Worker<'p> {
         mut left: Left,
         begin: Instant,
     ) -> (Intake, Left) {
+        fault::point("intake.decoded");
         parts.sort_by_key(|read| read.at);
         let mut intake = self.empty();
         for read in parts {
@@ -202,6 +209,7 @@ impl<'p> Worker<'p> {
             left.readers.extend(read.more);
         }
         intake.read_ms = begin.elapsed().as_secs_f64() * 1e3;
+        fault::point("intake.checked");
         (intake, left)
     }
 
@@ -226,14 +234,15 @@ impl<'p> Worker<'p> {
 
     fn next(&self, reader: &mut Reader, budget: u64, threads: usize, rows: u64) -> std::io::Result<Part> {
         let range = reader.next(&self.guide, 0, budget, threads)?;
-        let mut part = self.check(range);
+        let mut part = self.check(range, threads).map_err(std::io::Error::other)?;
         part.cut_at(rows);
+        part.weigh(self.pipeline.limits.quarantine_documents);
         Ok(part)
     }
 
-    fn check(&self, range: Range) -> Part {
-        let checked = range.chunks.iter().map(|chunk| self.flattener.check(chunk, 0)).collect();
-        Part { range, checked, cut: false }
+    fn check(&self, range: Range, threads: usize) -> Result<Part> {
+        let checked = threads::share(threads, &range.chunks, |chunk| self.flattener.check(chunk, 0))?;
+        Ok(Part { range, checked, cut: false, row_bytes: 0 })
     }
 
     fn empty(&self) -> Intake {
@@ -254,29 +263,43 @@ impl<'p> Worker<'p> {
         };
         let file = intake.files.len() as u32;
         let range = &mut part.range.range;
+        let most = self.pipeline.limits.quarantine_documents;
+        let (mut told, mut rest) = (0, None);
         for (mut chunk, checked) in part.range.chunks.into_iter().zip(part.checked) {
             chunk.file = file;
             range.quarantined += checked.bad.len() as u64;
             range.events -= checked.bad.len() as u64;
-            for (document, bad) in checked.bad {
-                let cap = self.pipeline.limits.quarantine_text_bytes;
-                let text = self.flattener.masked_text(&chunk, document, cap);
-                let hash = chunk.documents.get(document as usize).map(|d| d.hash);
-                intake.rejected.push(rejected(file, bad, hash, Some(text)));
-            }
-            for bad in std::mem::take(&mut chunk.bad) {
-                let (hash, text) = self.raw_text(&chunk, &bad);
-                intake.rejected.push(rejected(file, bad, hash, text));
+            for (document, bad) in in_order(&mut chunk.bad, checked.bad) {
+                if told == most {
+                    let new = Rest { file, from: bad.position, documents: 0 };
+                    rest.get_or_insert(new).documents += 1;
+                    continue;
+                }
+                told += 1;
+                intake.rejected.push(self.rejected(file, &chunk, document, bad));
             }
             let at = intake.chunks.len() as u32;
             take_claims(&mut intake.claims, checked.claims, at);
             intake.chunks.push(chunk);
         }
+        intake.rest.extend(rest);
         if part.cut {
             intake.cut.push(name.clone());
         }
         intake.bytes += range.end.offset - range.start.offset;
         intake.files.push(part.range.range);
+    }
+
+    fn rejected(&self, file: u32, chunk: &Chunk, document: Option<u32>, bad: Bad) -> Rejected {
+        let (hash, text) = match document {
+            None => self.raw_text(chunk, &bad),
+            Some(document) => {
+                let cap = self.pipeline.limits.quarantine_text_bytes;
+                let hash = chunk.documents.get(document as usize).map(|d| d.hash);
+                (hash, Some(self.flattener.masked_text(chunk, document, cap)))
+            }
+        };
+        Rejected { file, position: bad.position, reason: bad.reason, hash, text, rest: None }
     }
 
     /// Text that could not be parsed cannot be masked: it is kept only if the pipeline says so, else its hash.
@@ -289,8 +312,14 @@ impl<'p> Worker<'p> {
     }
 }
 
-fn rejected(file: u32, bad: Bad, hash: Option<u128>, text: Option<String>) -> Rejected {
-    Rejected { file, position: bad.position, reason: bad.reason, hash, text }
+/// What is wrong in a chunk, in the order of the file and each once: what is no document, and the documents that do
+/// not fit (with their number).
+fn in_order(bad: &mut Vec<Bad>, unfit: Vec<(u32, Bad)>) -> Vec<(Option<u32>, Bad)> {
+    let malformed = std::mem::take(bad).into_iter().map(|bad| (None, bad));
+    let mut all: Vec<_> = malformed.chain(unfit.into_iter().map(|(at, bad)| (Some(at), bad))).collect();
+    all.sort_by(|(_, a), (_, b)| (a.position.offset, &a.reason).cmp(&(b.position.offset, &b.reason)));
+    all.dedup_by(|(_, a), (_, b)| (a.position.offset, &a.reason) == (b.position.offset, &b.reason));
+    all
 }
 
 fn take_claims(all: &mut Claims, more: Claims, chunk: u32) {

@@ -8,6 +8,7 @@ use arrow::compute::filter_record_batch;
 
 use crate::batch::{Entry, FileId, Plan};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::key::owner_of;
 use crate::maintain::compact::owner_columns;
 use crate::mirror::{CatchUp, Change, Changed, Mirror, Outcome, State, SystemTable, TableRef};
@@ -240,6 +241,7 @@ impl Kept {
     fn settled(&mut self, outcome: Outcome, root: &Root, notes: &mut Vec<String>) -> Result<()> {
         match outcome {
             Outcome::Done | Outcome::Already => {
+                fault::point("level.done");
                 self.state = State::Level(root.record.batch);
                 Ok(())
             }
@@ -263,6 +265,7 @@ impl Kept {
 }
 
 fn rebuild(root: &Root, mirror: &mut Mirror) -> Result<Outcome> {
+    fault::point("level.rebuilding");
     let tables = (0..root.states.len()).map(|at| (table_ref(root, at), all_rows(&root.states[at])));
     mirror.rebuild(root.record.batch, tables)
 }
@@ -270,6 +273,7 @@ fn rebuild(root: &Root, mirror: &mut Mirror) -> Result<Outcome> {
 /// Since `batch`: the owners whose entry names a later file. A compaction moves entries too, so this can be more
 /// than what changed, never less.
 fn catch_up(root: &Root, mirror: &mut Mirror, batch: u64) -> Result<Outcome> {
+    fault::point("level.catching_up");
     let since = FileId::try_from(batch).unwrap_or(FileId::MAX);
     let changed: Vec<_> = root
         .states

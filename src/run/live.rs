@@ -12,6 +12,7 @@ use crate::batch::{FileRange, Input, Unread};
 use crate::decode::Reader;
 use crate::discover::{Folder, Listing, Now};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::report::BatchReport;
 use crate::text::shown;
 use crate::threads;
@@ -110,6 +111,10 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     let own = &session.root.paths.tables;
     let ignore = vec![own.clone(), "checkpoint".into(), "database".into()];
     let folder = Folder::open(&options.source, session.root.pipeline.source.settle_ms, &ignore)?;
+    if folder.was_made() {
+        let source = shown(&options.source.to_string_lossy());
+        observer.note(&format!("made the source folder {source}: it was missing"));
+    }
     let started = Instant::now();
     let ended = Ended { source: options.source.clone(), ..Ended::default() };
     let (open, mend) = (VecDeque::new(), (None, MENDING.0));
@@ -165,7 +170,7 @@ impl Live<'_> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
-            .map_err(|e| Error::Bug(format!("waiting for files: {e}")))?;
+            .map_err(|source| Error::System { doing: "waiting for files", source })?;
         let mut woken = if self.options.once { None } else { Some(self.folder.watch()) };
         let mut listing = self.folder.list(&self.session.ledger, self.now());
         let mut first = true;
@@ -184,7 +189,9 @@ impl Live<'_> {
             if self.options.once && !took && self.nothing_to_wait_for(&listing) {
                 return Ok(());
             }
-            if first && !took && !self.options.once {
+            // All that was there at the start is taken. What came meanwhile is live: where it never stops coming,
+            // no listing would ever be empty.
+            if first && !self.options.once {
                 self.ended.seconds = self.started.elapsed().as_secs_f64();
                 self.observer.caught_up(&self.ended);
                 first = false;
@@ -328,6 +335,7 @@ impl Live<'_> {
         let done: Vec<_> = intake.files.iter().filter(|f| f.last).map(|f| f.name.clone()).collect();
         let bytes = intake.files.iter().map(source_bytes).sum();
         let cut = intake.cut.clone();
+        fault::point("batch.begun");
         let report = self.session.run_batch(intake)?;
         self.again |= !cut.is_empty();
         for name in done.iter().chain(&cut) {
@@ -337,9 +345,11 @@ impl Live<'_> {
         self.ended.batches += 1;
         self.ended.quarantined += report.quarantined;
         self.session.note_report(&report);
+        fault::point("batch.reported");
         self.observer.batch(&report, bytes);
         self.session.maintain()?;
         self.tell_notes();
+        fault::point("batch.maintained");
         Ok(())
     }
 }

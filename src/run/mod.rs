@@ -1,5 +1,6 @@
 //! Running: open, recover, then batch after batch. The only place where all steps meet.
 
+mod cap;
 pub mod intake;
 pub mod level;
 mod live;
@@ -9,10 +10,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::batch::{FileRange, Plan};
-use crate::checkpoint::{Checkpoint, SledCheckpoint};
+use crate::checkpoint::{Checkpoint, SledCheckpoint, Tables};
 use crate::clock::Clock;
 use crate::commit::Paths;
 use crate::error::Result;
+use crate::fault;
 use crate::flatten::Flattener;
 use crate::ledger::Ledger;
 use crate::maintain::{self, Upkeep};
@@ -42,6 +44,7 @@ pub struct Session {
     pub flattener: Arc<Flattener>,
     checkpoint: Option<SledCheckpoint>,
     mirror: Option<level::Kept>,
+    tallies: cap::Tallies,
     /// What there is to tell the user, not yet told.
     pub notes: Vec<String>,
 }
@@ -59,27 +62,43 @@ impl Session {
         policy: maintain::Policy,
     ) -> Result<Session> {
         let mut root = Root::open(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
+        fault::point("open.rooted");
         let committed = root.record.batch;
-        let opened = SledCheckpoint::open(&places.checkpoint, root.identity.root_id(), committed)?;
+        let mark = root.ledger_mark()?;
+        let tables = Tables { root_id: root.identity.root_id(), mark, has: &|mark| root.has_mark(mark) };
+        let opened = SledCheckpoint::open(&places.checkpoint, &tables)?;
         let (mut ledger, mut notes) = (opened.ledger, std::mem::take(&mut root.notes));
         notes.extend(opened.notes);
         let mut checkpoint = Some(opened.checkpoint);
+        fault::point("open.remembered");
         if ledger.watermark() < committed {
             for (batch, range) in root.ledger_rows(ledger.watermark())? {
                 ledger.apply(batch, &[range]);
             }
             ledger.advance(committed);
-            keep(&mut checkpoint, &mut notes, |c| c.refill(&ledger, committed));
+            fault::point("open.caught_up");
+            keep(&mut checkpoint, &mut notes, |c| c.refill(&ledger, mark));
         }
+        fault::point("open.refilled");
         let mut mirror = None;
         if let Some(database) = &places.database {
             let (opened, told) = level::Kept::open(&root, database)?;
             notes.extend(told);
             mirror = Some(opened);
         }
+        fault::point("open.done");
         let flattener = Arc::new(Flattener::new(&root.pipeline));
         let upkeep = Upkeep::new(policy);
-        Ok(Session { upkeep, root, ledger, flattener, checkpoint, mirror, notes })
+        Ok(Session {
+            tallies: cap::Tallies::new(),
+            upkeep,
+            root,
+            ledger,
+            flattener,
+            checkpoint,
+            mirror,
+            notes,
+        })
     }
 
     /// A little maintenance, after a batch.
@@ -98,8 +117,10 @@ impl Session {
         work(&mut self.upkeep, &mut self.root)?;
         let now = self.root.record.batch;
         if now != before {
+            fault::point("upkeep.committed");
             self.ledger.advance(now);
-            self.keep_checkpoint(now, &[]);
+            self.keep_checkpoint(&[]);
+            fault::point("upkeep.kept");
             if let Some(mirror) = &mut self.mirror {
                 self.notes.extend(mirror.pass(&self.root));
             }
@@ -123,6 +144,7 @@ impl Session {
         let written = serde_json::to_vec(report)
             .map_err(std::io::Error::from)
             .and_then(|text| std::fs::write(&temp, text))
+            .inspect(|()| fault::point("report.written"))
             .and_then(|()| std::fs::rename(&temp, own.join(crate::report::FILE)));
         if let Err(e) = written {
             tracing::debug!("report not kept: {e}");
@@ -133,16 +155,20 @@ impl Session {
     pub fn seed(&mut self, plans: &[Plan], files: &[FileRange], batch: u64, now: i64) -> Result<()> {
         let ledger = crate::system::files_rows(files, batch, now)?;
         self.root.commit_batch(plans, ledger.clone())?;
+        fault::point("seed.committed");
         self.ledger.apply(batch, files);
-        self.keep_checkpoint(batch, files);
+        self.keep_checkpoint(files);
         if let Some(mirror) = &mut self.mirror {
             self.notes.extend(mirror.apply(&self.root, plans, &ledger));
         }
         Ok(())
     }
 
-    fn keep_checkpoint(&mut self, batch: u64, files: &[FileRange]) {
-        keep(&mut self.checkpoint, &mut self.notes, |c| c.put(batch, files));
+    /// A batch without ledger rows leaves the checkpoint where it is.
+    fn keep_checkpoint(&mut self, files: &[FileRange]) {
+        if let Some(mark) = self.root.decided_mark() {
+            keep(&mut self.checkpoint, &mut self.notes, |c| c.put(mark, files));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::batch::{Chunk, Claims, Counts, FileRange, Plan, Unread};
 use crate::error::Result;
+use crate::fault;
 use crate::flatten::Flattener;
 use crate::merge;
 use crate::origin;
@@ -15,6 +16,7 @@ use crate::system::{self, Rejected};
 use crate::threads;
 
 use super::Session;
+use super::cap::{Capped, Rest, cap};
 
 /// What reading ahead made of some files: the batch before anything of the tables was asked.
 #[derive(Debug, Default)]
@@ -22,7 +24,10 @@ pub struct Intake {
     pub files: Vec<FileRange>,
     pub chunks: Vec<Chunk>,
     pub claims: Claims,
+    /// File by file, in the order of each file; of one file at most as many as are told one by one.
     pub rejected: Vec<Rejected>,
+    /// What is beyond that, for each file that has it.
+    pub rest: Vec<Rest>,
     pub unread: Vec<Unread>,
     /// Files whose range was cut short: to be taken up again where it ended.
     pub cut: Vec<Arc<str>>,
@@ -38,17 +43,23 @@ impl Session {
         let begin = Instant::now();
         let now = self.root.clock.now_micros();
         let batch = self.root.next_batch;
-        let plans =
-            Planner { root: &self.root, flattener: &self.flattener, intake: &intake, batch, now }.plans()?;
+        let capped = cap(&self.root, &self.tallies, &intake, self.root.pipeline.limits.quarantine_documents)?;
+        let (root, flattener, intake) = (&self.root, &self.flattener, &intake);
+        let plans = Planner { root, flattener, intake, capped: &capped, batch, now }.plans()?;
         let ledger = system::files_rows(&intake.files, batch, now)?;
         let merged = ms(begin);
+        fault::point("batch.merged");
         let done = self.root.commit_batch(&plans, ledger.clone())?;
+        fault::point("batch.committed");
         self.ledger.apply(batch, &intake.files);
-        self.keep_checkpoint(batch, &intake.files);
+        capped.into_tallies(&mut self.tallies, intake);
+        self.keep_checkpoint(&intake.files);
+        fault::point("batch.kept");
         let mirrored = Instant::now();
         if let Some(mirror) = &mut self.mirror {
             self.notes.extend(mirror.apply(&self.root, &plans, &ledger));
         }
+        fault::point("batch.mirrored");
         let timing = Timing {
             read: intake.read_ms,
             merge: merged,
@@ -57,7 +68,7 @@ impl Session {
             mirror: if self.mirror.is_some() { ms(mirrored) } else { 0.0 },
             total: intake.read_ms + ms(begin),
         };
-        Ok(self.report(&intake, &plans, batch, now, timing))
+        Ok(self.report(intake, &plans, batch, now, timing))
     }
 
     fn report(&self, intake: &Intake, plans: &[Plan], batch: u64, now: i64, ms: Timing) -> BatchReport {
@@ -70,7 +81,7 @@ impl Session {
             changed: intake.files.iter().filter(|f| f.changed && f.last).count() as u64,
             bytes: intake.bytes,
             events: intake.files.iter().map(|f| f.events).sum(),
-            quarantined: intake.rejected.len() as u64,
+            quarantined: intake.rejected.len() as u64 + intake.rest.iter().map(|r| r.documents).sum::<u64>(),
             duplicate_keys: intake.files.iter().map(|f| f.duplicate_keys).sum(),
             tables: of_pipeline.map(|(s, p)| (s.table.def.name.clone(), p.counts)).collect(),
             rejected: intake.rejected.iter().take(REJECTIONS).map(|r| rejection(intake, r)).collect(),
@@ -94,6 +105,7 @@ struct Planner<'a> {
     root: &'a Root,
     flattener: &'a Flattener,
     intake: &'a Intake,
+    capped: &'a Capped<'a>,
     batch: u64,
     now: i64,
 }
@@ -127,7 +139,7 @@ impl Planner<'_> {
         let names: HashSet<&str> = self.intake.files.iter().filter(again).map(|f| &*f.name).collect();
         let old =
             if names.is_empty() { Vec::new() } else { self.root.quarantined(&|n| names.contains(n))? };
-        let rows = system::quarantine_rows(&self.intake.files, &self.intake.rejected, &old, self.batch)?;
+        let rows = system::quarantine_rows(&self.intake.files, self.capped.rows(), &old, self.batch)?;
         let mut plan = merge::plan(index, rows, file_id(self.batch)?, Counts::default())?;
         if let Some(append) = &mut plan.append {
             append.rows = system::quarantine_origin(&append.rows, self.batch, self.now)?;

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 
 use crate::batch::{Deletion, Entry, FileId};
 use crate::error::{IoContext, Result};
+use crate::fault;
 use crate::tables::index_file::{self, IndexFile};
 use crate::tables::{Change, Disk, Ready, Table, names};
 use crate::threads;
@@ -35,6 +36,7 @@ pub struct Staged {
 
 /// Stages every table, each on its own thread: the time goes into syncs and encoding.
 pub fn stage(disk: &dyn Disk, batch: FileId, now_ms: i64, work: &[Work<'_>]) -> Result<Vec<Staged>> {
+    fault::point("stage.begun");
     threads::each(work, |w| stage_table(disk, batch, now_ms, w))
 }
 
@@ -46,7 +48,9 @@ fn stage_table(disk: &dyn Disk, batch: FileId, now_ms: i64, work: &Work<'_>) -> 
     };
     if change.add.is_some() || !change.update.is_empty() {
         disk.sync_dir(&table.def.dir).at("syncing", &table.def.dir)?;
+        fault::point("stage.folder_synced");
     }
+    fault::point("stage.table_written");
     let index = match work.index {
         [] => None,
         entries => Some(write_index(disk, &table.def.dir, batch, 0, entries)?),
@@ -67,6 +71,8 @@ pub fn write_index(
     let bytes = index_file::encode(entries)?;
     let path = dir.join(&name);
     disk.write(&path, &bytes).at("writing", &path)?;
+    fault::point("stage.index_written");
     disk.sync_dir(&dir).at("syncing", &dir)?;
+    fault::point("stage.index_synced");
     Ok(index_file::describe(name, &bytes, entries.len()))
 }

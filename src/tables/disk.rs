@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use crate::fault;
+
 /// Durable file operations. Each is done when it returns, or its outcome is unknown.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Creates or replaces `path` with `bytes` and syncs the file, not its directory.
@@ -40,7 +42,9 @@ pub struct LocalDisk;
 impl Disk for LocalDisk {
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        fault::point("disk.emptied");
         file.write_all(bytes)?;
+        fault::point("disk.unsynced");
         file.sync_all()
     }
 
@@ -51,6 +55,7 @@ impl Disk for LocalDisk {
     ) -> io::Result<()> {
         let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
         fill(&mut file)?;
+        fault::point("disk.streamed");
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
 
@@ -64,6 +69,7 @@ impl Disk for LocalDisk {
 
     fn publish(&self, temp: &Path, target: &Path) -> io::Result<()> {
         fs::hard_link(temp, target)?;
+        fault::point("disk.linked");
         fs::remove_file(temp)
     }
 

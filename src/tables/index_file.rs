@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::disk::Disk;
 use crate::batch::{Entry, EventOrder};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, refused};
 
 /// Version of the layout, kept in the file's own metadata.
 const FORMAT: &str = "1";
@@ -168,7 +168,7 @@ impl Entries {
         if checksum_of(&opened).at("reading", &path)? != file.checksum {
             return Err(damaged(&path, "is damaged (its checksum does not match)"));
         }
-        let unreadable = |e: &dyn std::fmt::Display| damaged(&path, &format!("cannot be read ({e})"));
+        let unreadable = |e: &dyn std::fmt::Display| unreadable(&path, e);
         (&opened).rewind().at("reading", &path)?;
         let reader = FileReader::try_new(BufReader::with_capacity(1 << 18, opened), None)
             .map_err(|e| unreadable(&e))?;
@@ -181,10 +181,17 @@ impl Entries {
     /// `None` at the end.
     pub fn next_rows(&mut self) -> Result<Option<Vec<(u128, Entry)>>> {
         let Some(batch) = self.reader.next() else { return Ok(None) };
-        let batch = batch.map_err(|e| damaged(&self.path, &format!("cannot be read ({e})")))?;
+        let batch = batch.map_err(|e| unreadable(&self.path, &e))?;
         let mut entries = Vec::new();
         read_batch(&batch, &mut entries);
         Ok(Some(entries))
+    }
+}
+
+fn unreadable(path: &Path, e: &dyn std::fmt::Display) -> Error {
+    match refused(e) {
+        Some(source) => Error::io("reading", path, source),
+        None => damaged(path, &format!("cannot be read ({e})")),
     }
 }
 
@@ -192,7 +199,8 @@ fn damaged(path: &Path, how: &str) -> Error {
     Error::Corrupt(format!("the key index file {} {how}; run `millrace repair`", path.display()))
 }
 
-fn checksum_of(mut file: &File) -> io::Result<String> {
+/// [`checksum`] of what can be read from here on.
+pub fn checksum_of(mut file: &File) -> io::Result<String> {
     let (mut hash, mut buffer) = (Xxh3::new(), vec![0; 1 << 18]);
     loop {
         match file.read(&mut buffer)? {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, StructArray};
+use arrow::array::{Array, AsArray, MapArray, RecordBatch, StructArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use delta_kernel::Engine;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
@@ -15,9 +15,10 @@ use roaring::RoaringTreemap;
 use url::Url;
 
 use super::disk::Disk;
-use super::log::{DvDescriptor, FileAction};
+use super::log::{CHECKSUM_TAG, DvDescriptor, FileAction};
 use super::store::DurableStore;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, refused};
+use crate::threads;
 
 /// The kernel's engine over local files. The multi-threaded executor is a must: with the default one, writing a
 /// log checkpoint hangs for ever.
@@ -50,8 +51,13 @@ pub struct Logged {
 impl Kernel {
     /// `temp` is where files are written before they get their name.
     pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Result<Self> {
-        let executor = TokioMultiThreadExecutor::new_owned_runtime(Some(2), Some(4))
-            .map_err(|e| Error::Bug(format!("starting the Delta engine: {e}")))?;
+        let refusal = |source| Error::System { doing: "starting the Delta engine", source };
+        threads::runtime_is_possible().map_err(refusal)?;
+        let executor =
+            TokioMultiThreadExecutor::new_owned_runtime(Some(2), Some(4)).map_err(|e| match refused(&e) {
+                Some(source) => refusal(source),
+                None => Error::Bug(format!("starting the Delta engine: {e}")),
+            })?;
         let store = Arc::new(DurableStore::new(disk, temp.to_path_buf()));
         let engine = DefaultEngineBuilder::new(store).with_task_executor(Arc::new(executor)).build();
         Ok(Kernel { engine: Arc::new(engine) })
@@ -112,7 +118,11 @@ impl Kernel {
             descriptor.read(self.engine.storage_handler(), &url)
         };
         read().map_err(|e: delta_kernel::KernelError| {
+            if let Some(source) = refused(&e) {
+                return Error::io("reading deletion vectors of", dir, source);
+            }
             let what = format!("a deletion vector of {}", file.path);
+            let e = first_line(&e);
             Error::Corrupt(format!("{}: {what} cannot be read ({e}); run `millrace repair`", dir.display()))
         })
     }
@@ -140,7 +150,16 @@ fn table_url(dir: &Path) -> Result<Url> {
 }
 
 fn unreadable(dir: &Path, e: &dyn std::fmt::Display) -> Error {
+    if let Some(source) = refused(e) {
+        return Error::io("reading the Delta table", dir, source);
+    }
+    let e = first_line(e);
     Error::Corrupt(format!("the Delta table {} cannot be read ({e}); run `millrace repair`", dir.display()))
+}
+
+/// With `RUST_BACKTRACE` set, the kernel's messages carry a backtrace.
+fn first_line(e: &dyn std::fmt::Display) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 fn file_action(rows: &RecordBatch, row: usize) -> Option<FileAction> {
@@ -156,7 +175,21 @@ fn file_action(rows: &RecordBatch, row: usize) -> Option<FileAction> {
         modification_time: long("modificationTime")?,
         stats: text("stats").unwrap_or_else(|| "{}".into()),
         dv: if dv.is_valid(row) { Some(descriptor(dv, row)?) } else { None },
+        checksum: checksum(rows, row),
     })
+}
+
+fn checksum(rows: &RecordBatch, row: usize) -> Option<String> {
+    let constants = rows.column_by_name("fileConstantValues")?.as_struct_opt()?;
+    let tags = constants.column_by_name("tags")?.as_any().downcast_ref::<MapArray>()?;
+    if constants.is_null(row) || tags.is_null(row) {
+        return None;
+    }
+    let entries = tags.value(row);
+    let (keys, values) =
+        (entries.column(0).as_string_opt::<i32>()?, entries.column(1).as_string_opt::<i32>()?);
+    let at = (0..entries.len()).find(|at| keys.value(*at) == CHECKSUM_TAG && values.is_valid(*at))?;
+    Some(values.value(at).to_owned())
 }
 
 fn descriptor(dv: &StructArray, row: usize) -> Option<DvDescriptor> {

@@ -32,7 +32,13 @@ pub struct FileAction {
     /// JSON text, as in the log.
     pub stats: String,
     pub dv: Option<DvDescriptor>,
+    /// xxh3-128 of the file, hex: a flipped byte of a Parquet file need not make it unreadable. Not in the files of
+    /// others.
+    pub checksum: Option<String>,
 }
+
+/// The tag of an add action that holds [`FileAction::checksum`].
+pub const CHECKSUM_TAG: &str = "millrace.xxh3";
 
 impl FileAction {
     pub fn add(&self, data_change: bool) -> Value {
@@ -41,6 +47,9 @@ impl FileAction {
             "modificationTime": self.modification_time, "dataChange": data_change, "stats": self.stats,
         });
         self.with_dv(&mut add);
+        if let Some(checksum) = &self.checksum {
+            add["tags"] = json!({ CHECKSUM_TAG: checksum });
+        }
         json!({ "add": add })
     }
 

@@ -15,7 +15,8 @@ pub fn data_file(batch: FileId) -> String {
 }
 
 pub fn data_file_id(name: &str) -> Option<FileId> {
-    name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()
+    let batch = name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()?;
+    (data_file(batch) == name).then_some(batch)
 }
 
 /// The UUID of a batch's deletion vector file. The protocol wants a UUID; this one is the batch id behind a fixed
@@ -53,6 +54,11 @@ pub fn dv_file_of(path_or_inline: &str) -> Option<String> {
     (bytes == dv_uuid(batch)).then(|| dv_file(batch))
 }
 
+/// `00000000000000000012.checkpoint.parquet`
+pub fn log_checkpoint(version: u64) -> String {
+    format!("{version:020}.checkpoint.parquet")
+}
+
 /// `00000000000000000012.json`
 pub fn commit_file(version: u64) -> String {
     format!("{version:020}.json")
@@ -60,7 +66,8 @@ pub fn commit_file(version: u64) -> String {
 
 pub fn commit_version(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".json")?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+    let version = digits.parse().ok()?;
+    (commit_file(version) == name).then_some(version)
 }
 
 /// `0000000012-0.arrow`: the newest batch that it holds, and how often it was folded.
@@ -70,7 +77,8 @@ pub fn index_file(batch: FileId, level: u32) -> String {
 
 pub fn index_file_id(name: &str) -> Option<(FileId, u32)> {
     let (batch, level) = name.strip_suffix(".arrow")?.split_once('-')?;
-    Some((batch.parse().ok()?, level.parse().ok()?))
+    let (batch, level) = (batch.parse().ok()?, level.parse().ok()?);
+    (index_file(batch, level) == name).then_some((batch, level))
 }
 
 pub fn log_dir(table: &Path) -> PathBuf {
@@ -88,7 +96,14 @@ mod tests {
     #[test]
     fn names_tell_their_batch() {
         assert_eq!(data_file_id(&data_file(12)), Some(12));
-        assert_eq!(data_file_id("part-x.parquet"), None);
+        // Somebody else's file is not taken for the one that we would spell otherwise.
+        for other in
+            ["part-x.parquet", "part-12.parquet", "part-+000000012.parquet", "part-00000000012.parquet"]
+        {
+            assert_eq!(data_file_id(other), None, "{other}");
+        }
+        assert_eq!(index_file_id("9-2.arrow"), None);
+        assert_eq!(commit_version("+0000000000000000007.json"), None);
         assert_eq!(dv_file_id(&dv_file(77)), Some(77));
         assert_eq!(dv_file_of(&dv_path(77)), Some(dv_file(77)));
         assert_eq!(dv_path(77).len(), 20);

@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, refused};
 
 /// Text longer than this gets no minimum and maximum: they would bloat the log.
 const STATS_TEXT: usize = 64;
@@ -161,5 +161,8 @@ impl Iterator for LiveRows {
 }
 
 fn damaged(path: &Path, e: &dyn std::fmt::Display) -> Error {
+    if let Some(source) = refused(e) {
+        return Error::io("reading", path, source);
+    }
     Error::Corrupt(format!("{} is damaged ({e}); run `millrace repair`", path.display()))
 }

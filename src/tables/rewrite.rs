@@ -9,7 +9,7 @@ use roaring::RoaringTreemap;
 
 use super::disk::Disk;
 use super::parquet::{self, Encoder, LiveRows};
-use super::{Table, names};
+use super::{Table, index_file, names};
 use crate::batch::FileId;
 use crate::error::{Error, IoContext, Result};
 
@@ -53,6 +53,7 @@ pub struct Ready {
     pub size: u64,
     pub rows: u64,
     pub stats: String,
+    pub checksum: String,
 }
 
 impl Ready {
@@ -82,7 +83,8 @@ impl ReadyWriter {
         let bytes = self.encoder.finish()?;
         disk.write(&temp, &bytes).at("writing", &temp)?;
         let stats = parquet::stats(&keys, &columns);
-        Ok(Ready { temp, size: bytes.len() as u64, rows: keys.num_rows() as u64, stats })
+        let checksum = index_file::checksum(&bytes);
+        Ok(Ready { temp, size: bytes.len() as u64, rows: keys.num_rows() as u64, stats, checksum })
     }
 }
 

@@ -17,6 +17,7 @@ use object_store::{
 };
 
 use super::disk::Disk;
+use crate::fault;
 
 /// Reads like [`LocalFileSystem`]; writes durably.
 #[derive(Debug, Clone)]
@@ -42,6 +43,7 @@ impl DurableStore {
             _ => self.disk.replace(&temp, &target),
         });
         done.and_then(|()| self.disk.sync_dir(dir)).map_err(|e| as_store_error(e, location))?;
+        fault::point("kernel.written");
         Ok(PutResult { e_tag: None, version: None })
     }
 }

@@ -12,11 +12,12 @@ use serde_json::Value;
 use super::disk::Disk;
 use super::kernel::Opened;
 use super::log::{self, DvDescriptor, FileAction};
-use super::names;
 use super::parquet::{self, LiveRows};
 use super::rewrite::Ready;
+use super::{index_file, names};
 use crate::batch::{Deletion, FileId};
 use crate::error::{Error, IoContext, Result};
+use crate::fault;
 
 /// What a table is, apart from its data.
 #[derive(Debug, Clone)]
@@ -95,6 +96,22 @@ impl Table {
         LiveRows::open(&self.path(file), live.deleted.clone())
     }
 
+    /// A file is, byte by byte, what was written.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not.
+    pub fn check_bytes(&self, file: FileId) -> Result<()> {
+        let path = self.path(file);
+        let written = self.files.get(&file).and_then(|live| live.action.checksum.as_deref());
+        let found =
+            std::fs::File::open(&path).and_then(|f| index_file::checksum_of(&f)).at("reading", &path)?;
+        if written.is_none_or(|written| written == found) {
+            return Ok(());
+        }
+        let what = "is not what was written: its checksum does not match";
+        Err(Error::Corrupt(format!("{} {what}; run `millrace repair`", path.display())))
+    }
+
     /// Writes the batch's data file and deletion vectors, synced; the directory is the caller's to sync.
     pub fn stage(
         &self,
@@ -142,12 +159,14 @@ impl Table {
         }
         let path = self.path(batch);
         disk.replace(&ready.temp, &path).at("renaming", &path)?;
+        fault::point("stage.rewritten_renamed");
         let action = FileAction {
             path: names::data_file(batch),
             size: i64::try_from(ready.size).unwrap_or(i64::MAX),
             modification_time: now_ms,
             stats: ready.stats.clone(),
             dv: None,
+            checksum: Some(ready.checksum.clone()),
         };
         change.add = if deleted.is_empty() {
             Some((batch, LiveFile { action, rows: ready.rows, deleted }))
@@ -168,12 +187,14 @@ impl Table {
         let path = self.def.dir.join(&name);
         let bytes = parquet::encode(rows)?;
         disk.write(&path, &bytes).at("writing", &path)?;
+        fault::point("stage.rows_written");
         let action = FileAction {
             path: name,
             size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
             modification_time: now_ms,
             stats: parquet::stats(rows, &self.def.stats),
             dv: None,
+            checksum: Some(index_file::checksum(&bytes)),
         };
         Ok(LiveFile { action, rows: rows.num_rows() as u64, deleted: RoaringTreemap::new() })
     }
@@ -205,6 +226,7 @@ impl Table {
         if !files.is_empty() {
             let path = self.def.dir.join(names::dv_file(batch));
             disk.write(&path, &bytes).at("writing", &path)?;
+            fault::point("stage.vectors_written");
         }
         Ok(files)
     }
@@ -326,13 +348,17 @@ pub fn publish(disk: &dyn Disk, dir: &Path, version: u64, bytes: &str, temp: &Pa
     let log = names::log_dir(dir);
     let target = log.join(names::commit_file(version));
     match disk.read(&target) {
-        Ok(found) if found == bytes.as_bytes() => disk.sync_file(&target).at("syncing", &target)?,
+        Ok(found) if found == bytes.as_bytes() => {
+            disk.sync_file(&target).at("syncing", &target)?;
+            fault::point("publish.found");
+        }
         Ok(found) if bytes.as_bytes().starts_with(&found) => {
             return Err(Error::Corrupt(format!("{} is torn; run `millrace repair`", target.display())));
         }
         Ok(_) => return Err(other_commit(dir, version)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             disk.write(temp, bytes.as_bytes()).at("writing", temp)?;
+            fault::point("publish.written");
             match disk.publish(temp, &target) {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                     return Err(other_commit(dir, version));
@@ -342,6 +368,7 @@ pub fn publish(disk: &dyn Disk, dir: &Path, version: u64, bytes: &str, temp: &Pa
         }
         Err(e) => return Err(Error::io("reading", &target, e)),
     }
+    fault::point("publish.linked");
     disk.sync_dir(&log).at("syncing", &log)
 }
 

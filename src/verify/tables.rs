@@ -14,7 +14,7 @@ use crate::root::Root;
 use crate::system;
 use crate::tables::parquet::LiveBatch;
 
-use super::{Findings, TableFindings};
+use super::{Findings, TableFindings, log};
 
 /// Looks at one table. Returns the batches that its rows say they are of.
 pub fn table(root: &Root, at: usize, findings: &mut Findings) -> Result<HashSet<u64>> {
@@ -26,12 +26,13 @@ pub fn table(root: &Root, at: usize, findings: &mut Findings) -> Result<HashSet<
             .push(format!("{name}: the log names other files than the process has in memory"));
     }
     let mut look = Look::new(root, at);
-    let mut problems = match look.all() {
-        Ok(()) => look.problems,
-        Err(Error::Corrupt(what) | Error::Bug(what)) => vec![what],
-        Err(e @ Error::Io { .. }) => vec![e.to_string()],
+    match look.all() {
+        Ok(()) => {}
+        Err(Error::Corrupt(what) | Error::Bug(what)) => look.problems.push(what),
         Err(e) => return Err(e),
-    };
+    }
+    let mut problems = look.problems;
+    problems.extend(log::problems(&state.table.def.dir, state.table.version)?);
     let more = problems.len().saturating_sub(SHOWN);
     problems.truncate(SHOWN);
     if more > 0 {
@@ -90,14 +91,22 @@ impl<'a> Look<'a> {
     fn all(&mut self) -> Result<()> {
         let state = &self.root.states[self.at];
         let mut alive = 0;
+        let mut damaged = false;
         for &file in state.table.files.keys() {
-            for batch in state.table.read(file)? {
-                let batch = batch?;
-                alive += batch.positions.len() as u64;
-                self.rows(file, &batch);
+            match state.table.check_bytes(file).and_then(|()| self.file(file)) {
+                Ok(rows) => alive += rows,
+                // The next one may be damaged too, and a person wants to know.
+                Err(Error::Corrupt(what)) => self.problems.push(what),
+                Err(e @ Error::Io { .. }) => self.problems.push(e.to_string()),
+                Err(e) => return Err(e),
             }
+            damaged |= !self.problems.is_empty();
         }
         self.end_owner();
+        if damaged {
+            // What is missing from the index now, is missing because of that.
+            return Ok(());
+        }
         if alive != state.table.rows_alive() {
             self.problems.push(format!("{alive} rows are readable, {} should be", state.table.rows_alive()));
         }
@@ -105,6 +114,17 @@ impl<'a> Look<'a> {
             self.compare(state.index.iter());
         }
         Ok(())
+    }
+
+    /// Reads a file; how many rows of it are alive.
+    fn file(&mut self, file: FileId) -> Result<u64> {
+        let mut alive = 0;
+        for batch in self.root.states[self.at].table.read(file)? {
+            let batch = batch?;
+            alive += batch.positions.len() as u64;
+            self.rows(file, &batch);
+        }
+        Ok(alive)
     }
 
     fn rows(&mut self, file: FileId, batch: &LiveBatch) {

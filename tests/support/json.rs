@@ -27,7 +27,7 @@ pub fn parse(text: &[u8]) -> Option<Json> {
 /// The documents that stand one after another in `text` (one document, NDJSON, concatenated), or the elements of
 /// the arrays among them, each as its own bytes. `None` if something in between is no JSON.
 pub fn documents(text: &str) -> Option<Vec<Vec<u8>>> {
-    let mut reader = Reader { text: text.trim_start_matches('\u{feff}').chars().collect(), at: 0 };
+    let mut reader = Reader { text: text.strip_prefix('\u{feff}').unwrap_or(text).chars().collect(), at: 0 };
     let mut found = Vec::new();
     loop {
         reader.white();
@@ -41,6 +41,23 @@ pub fn documents(text: &str) -> Option<Vec<Vec<u8>>> {
             reader.value(0)?;
             found.push(reader.since(from));
         }
+    }
+}
+
+/// Finds where values end in bytes that may be anything: a byte counts as a character, so places are bytes.
+pub struct Bytes(Reader);
+
+impl Bytes {
+    pub fn new(bytes: &[u8]) -> Bytes {
+        Bytes(Reader { text: bytes.iter().map(|b| char::from(*b)).collect(), at: 0 })
+    }
+
+    /// The byte behind the value that begins at `from`, or `None` if none does. Whether its texts are UTF-8 is
+    /// not looked at.
+    pub fn value_end(&mut self, from: usize) -> Option<usize> {
+        self.0.at = from;
+        self.0.value(0)?;
+        Some(self.0.at)
     }
 }
 

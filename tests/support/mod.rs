@@ -2,18 +2,25 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod cells;
 pub mod contents;
 pub mod faults;
 pub mod files;
 pub mod folders;
 pub mod generate;
+pub mod history;
 pub mod json;
 pub mod mirror;
+pub mod mounts;
 pub mod oracle;
+pub mod pieces;
 pub mod place;
-mod spelling;
+pub mod power;
+pub mod site;
+pub mod spelling;
 pub mod taking;
-mod values;
+pub mod trial;
+pub mod values;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -219,15 +219,7 @@ pub fn tables(events: &[Vec<u8>]) -> Tables {
     let mut valid: Vec<Event> = different.iter().filter_map(|text| Event::read(text).ok()).collect();
     let bad = different.len() - valid.len();
     valid.sort_by_key(|e| (e.time, e.version, e.hash));
-    let mut tables: BTreeMap<&'static str, Vec<Row>> = MODEL.iter().map(|m| (m.name, Vec::new())).collect();
-    for event in &valid {
-        for table in MODEL {
-            apply(tables.get_mut(table.name).unwrap(), &table, event);
-        }
-    }
-    for (name, rows) in &mut tables {
-        rows.sort_by_key(|row| key(name, row));
-    }
+    let tables = MODEL.iter().map(|table| (table.name, rows_of(table, &valid))).collect();
     Tables { tables, bad }
 }
 
@@ -236,14 +228,19 @@ pub fn is_valid(event: &[u8]) -> bool {
     Event::read(trimmed(event)).is_ok()
 }
 
-fn apply(rows: &mut Vec<Row>, table: &Model, event: &Event) {
-    if table.owned {
-        rows.retain(|row| cell(table.name, row, "order_id") != &Some(event.order.clone()));
+fn rows_of(table: &Model, events: &[Event]) -> Vec<Row> {
+    let mut told: BTreeMap<Vec<Cell>, &[Row]> = BTreeMap::new();
+    for event in events {
+        let rows = event.rows[table.name].as_slice();
+        if table.owned {
+            told.insert(vec![Some(event.order.clone())], rows);
+        } else {
+            told.extend(rows.iter().map(|row| (key(table.name, row), std::slice::from_ref(row))));
+        }
     }
-    for new in &event.rows[table.name] {
-        rows.retain(|row| key(table.name, row) != key(table.name, new));
-        rows.push(new.clone());
-    }
+    let mut rows: Vec<Row> = told.into_values().flatten().cloned().collect();
+    rows.sort_by_key(|row| key(table.name, row));
+    rows
 }
 
 /// White space as JSON knows it.

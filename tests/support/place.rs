@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,7 +26,15 @@ pub fn order(id: &str, time: &str, status: &str, lines: &[&str]) -> String {
 
 impl Place {
     pub fn new() -> Place {
-        let folder = tempfile::tempdir().unwrap();
+        Place::within(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory, where the disk is not what is tried.
+    pub fn quick() -> Place {
+        Place::within(super::folders::quick())
+    }
+
+    fn within(folder: tempfile::TempDir) -> Place {
         fs::create_dir(folder.path().join("input_events")).unwrap();
         Place { folder }
     }
@@ -103,8 +111,18 @@ impl Place {
 
     /// Starts the binary and lets it run; what it says goes to files.
     pub fn start(&self, arguments: &[&str]) -> Live {
+        self.start_command(command(self.folder(), arguments))
+    }
+
+    /// Another program, which will become the binary.
+    pub fn start_program(&self, program: &str, arguments: &[&str]) -> Live {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder()).args(arguments);
+        self.start_command(command)
+    }
+
+    fn start_command(&self, mut command: Command) -> Live {
         let (out, err) = (self.path("out.log"), self.path("err.log"));
-        let mut command = command(self.folder(), arguments);
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         // Ctrl-C in a terminal must end the tests, not be taken by what they run.
         let child = command.process_group(0).spawn().unwrap();

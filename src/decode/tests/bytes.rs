@@ -57,14 +57,41 @@ fn damaged_data_end_the_file_but_keep_what_came_before() {
         assert_eq!(last.position().offset, range.range.end.offset);
         assert!(range.range.last);
     }
-    // A checksum notices what decompresses well but wrong; its member's text is at hand by then.
-    let mut flipped = gz(&text);
-    let middle = flipped.len() / 2;
-    flipped[middle] ^= 0x10;
-    let last = items(&decode("x.ndjson.gz", &flipped, LIMITS).chunks).pop().unwrap();
-    assert!(last.brief().starts_with("! damaged"), "{}", last.brief());
     assert!(briefs("x.json.gz", b"{\"a\":1}")[0].starts_with("! damaged gzip data"));
     assert!(briefs("x.json.zst", b"{\"a\":1}")[0].starts_with("! damaged zstd data"));
+}
+
+/// A checksum notices what decompresses well but wrong. Nothing of its member is taken, but what stands before it is.
+#[test]
+fn of_a_damaged_member_nothing_is_believed() {
+    let lines = |from: u32, to: u32| -> Vec<u8> {
+        (from..to).flat_map(|i| format!("{{\"a\":{}}}\n", i * 7919).into_bytes()).collect()
+    };
+    // The large ones do not fit what is kept in memory.
+    for (first, second) in [(10, 20), (10, 60_000), (60_000, 120_000)] {
+        for (name, pack) in [("x.ndjson.gz", gz as fn(&[u8]) -> Vec<u8>), ("x.ndjson.zst", checked_zst)] {
+            let (good, mut bad) = (pack(&lines(0, first)), pack(&lines(first, second)));
+            assert_eq!(decode(name, &[&good[..], &bad].concat(), LIMITS).range.events, u64::from(second));
+            let middle = bad.len() / 2;
+            bad[middle] ^= 0x10;
+            let range = decode(name, &[&good[..], &bad, &good].concat(), LIMITS);
+            assert_eq!(
+                (range.range.events, range.range.quarantined),
+                (u64::from(first), 1),
+                "{name} {second}"
+            );
+            let last = items(&range.chunks).pop().unwrap();
+            assert!(last.brief().starts_with("! damaged"), "{}", last.brief());
+            assert_eq!(range.range.end.offset, lines(0, first).len() as u64);
+        }
+    }
+}
+
+fn checked_zst(text: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.include_checksum(true).unwrap();
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[test]

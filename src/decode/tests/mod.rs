@@ -11,8 +11,14 @@ use super::{Guide, Range, Reader};
 use crate::batch::{Chunk, Kind, Position, ValueId};
 use crate::pipeline::model::{Limits, Shape, ShapeNode};
 
-pub const LIMITS: Limits =
-    Limits { depth: 16, document_bytes: 1 << 20, file_bytes: 1 << 26, ratio: 200, quarantine_text_bytes: 64 };
+pub const LIMITS: Limits = Limits {
+    depth: 16,
+    document_bytes: 1 << 20,
+    file_bytes: 1 << 26,
+    ratio: 200,
+    quarantine_text_bytes: 64,
+    quarantine_documents: 8,
+};
 
 /// `$.a` (scalar), `$.b.c`, `$.b.d`, `$.l[*].x`, `$.l[*].m[*]`, `$.é"n`
 pub fn shape() -> Shape {

@@ -60,13 +60,15 @@ fn tables_are_flattened_after_what_they_look_up() {
 #[test]
 fn units_and_switches() {
     let extra = "path = \"in\"\nsettle = \"200 ms\"\nbatch_files = 7\nbatch_bytes = \"1MB\"\n[limits]\ndepth = 9\n\
-                 document_bytes = 4096\nfile_bytes = \"2 TiB\"\n[quarantine]\nraw = true\n[mirror]\nsqlite = false\n";
+                 document_bytes = 4096\nfile_bytes = \"2 TiB\"\n[quarantine]\nraw = true\n[mirror]\nsqlite = false\n\
+                 [history]\ncommits = 500\n";
     let pipeline = compiled(&swap("path = \"in\"\n", extra));
     let source = &pipeline.source;
     assert_eq!((source.settle_ms, source.batch_files, source.batch_bytes), (200, 7, 1_000_000));
     let limits = pipeline.limits;
     assert_eq!((limits.depth, limits.document_bytes, limits.file_bytes), (9, 4096, 2 << 40));
     assert!(pipeline.quarantine_raw && !pipeline.mirror);
+    assert_eq!(pipeline.history_commits, Some(500));
 }
 
 #[test]

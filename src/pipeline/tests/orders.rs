@@ -204,6 +204,7 @@ fn orders_references_and_sequence() {
         file_bytes: 64 << 30,
         ratio: 200,
         quarantine_text_bytes: 4096,
+        quarantine_documents: 10_000,
     };
     assert_eq!(pipeline.limits, limits);
 }

@@ -180,6 +180,7 @@ fn wrong_words_and_units() {
     );
     source("batch_files = 0", "5:15: \"batch_files\" must lie between 1 and 1000000");
     source("[limits]\ndepth = 5000", "6:9: \"depth\" must lie between 1 and 1024");
+    source("[history]\ncommits = 0", "6:11: \"commits\" must lie between 1 and 1099511627776");
     source("[limits]\ndocument_bytes = \"2 GiB\"", "6:18: \"document_bytes\" must lie between 1 and 1 GiB");
 }
 

@@ -1,0 +1,4 @@
+//! Fuzzes `bodies::flatten`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| millrace_fuzz::bodies::flatten::run(data));

@@ -1,0 +1,4 @@
+//! Fuzzes `bodies::path`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| millrace_fuzz::bodies::path::run(data));

@@ -1,0 +1,4 @@
+//! Fuzzes `bodies::record`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| millrace_fuzz::bodies::record::run(data));
