@@ -193,6 +193,36 @@ fn row_10_random_jumps_lose_nothing() {
     tell(10, "random jumps", &figures);
 }
 
+/// By the clock everything is old enough to go: the newest commits stay all the same, with all that they name.
+#[test]
+fn row_10_forty_days_forward_leave_the_newest_commits_to_their_readers() {
+    let dir = folders::quick();
+    let (folder, source) = (dir.path(), dir.path().join("input_events"));
+    let clock = Hands::at(START);
+    let taking = taking(&source, &clock);
+    let retention = clean::Retention { checkpoint_every: 1, ..eager().retention };
+    let (mut cleaned, mut looked) = (0, 0);
+    for round in 0..pick(4, 30) {
+        add(&source, &format!("r{round}"), round + 1, 9, 3);
+        taking.take(folder, &mut Told::default()).unwrap();
+        clock.go(40 * DAY);
+        let mut session = taking.open(folder).unwrap();
+        while let Some(job) = clean::due(&session.root, &retention) {
+            let done = job.go(&maintain::Cancel::default()).unwrap();
+            clean::take_up(&mut session.root, &done);
+            cleaned += 1;
+        }
+        drop(session);
+        looked += newest_are_readable(folder, &format!("round {round}"));
+    }
+    let oldest = versions(&folder.join("tables/_files"))[0];
+    assert!(oldest > 0, "nothing was ever removed: this test tests nothing");
+    nothing_lost(&taking, folder, "40 days forward");
+    let figures =
+        [("cleanings", cleaned), ("commits removed", oldest), ("versions read", looked), ("missing", 0)];
+    tell(10, "40 days forward, all cleaned", &figures);
+}
+
 /// Less than the retention has gone by, by any clock: every version there ever was can be read.
 #[test]
 fn row_10_nothing_is_cleaned_up_early() {

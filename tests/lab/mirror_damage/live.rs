@@ -28,6 +28,13 @@ fn take(place: &Place) -> Said {
     said
 }
 
+/// Opening a mirror that is locked takes its time before anything is watched.
+fn watching(place: &Place) -> Live {
+    let run = place.start(&["run"]);
+    until("run watches", 40, || run.out().contains("watching").then_some(()));
+    run
+}
+
 fn expected(place: &Place) -> Contents {
     oracle::tables(&files::event_texts(&place.path("input_events"))).tables
 }
@@ -70,7 +77,7 @@ fn row_07_a_mirror_locked_by_a_writer_at_start_does_not_stop_the_stream() {
     assert!(verified.contains("the mirror is behind (what it has is right)"), "{verified}");
 
     put(&place, "3", 3);
-    let mut run = place.watching();
+    let mut run = watching(&place);
     put(&place, "4", 4);
     committed(&run, 4);
     other.execute_batch("ROLLBACK").unwrap();
@@ -84,7 +91,7 @@ fn row_07_a_mirror_locked_by_a_writer_at_start_does_not_stop_the_stream() {
 fn row_07_a_mirror_locked_by_a_writer_while_running_does_not_hold_the_batches_up() {
     let place = Place::new();
     put(&place, "0", 1);
-    let mut run = place.watching();
+    let mut run = watching(&place);
     let other = Connection::open(database(place.folder())).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let batches = pick(5, 30);
@@ -162,7 +169,7 @@ fn row_07_a_mirror_that_is_taken_away_or_changed_in_use_is_level_again() {
     ];
     let place = Place::new();
     put(&place, "0", 1);
-    let mut run = place.watching();
+    let mut run = watching(&place);
     let (db, mut batch, mut slowest) = (database(place.folder()), 1, 0);
     for round in 0..pick(1, 10) {
         for (case, damage) in &cases {
