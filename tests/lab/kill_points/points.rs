@@ -2,7 +2,7 @@
 //!
 //! A story is a scene and some kills, one start after the other on the same folder; then a start that nothing
 //! disturbs, and a look at everything. The short form tells long stories, so that each name comes up once; the long
-//! one kills at the first, a middle and the last passing of each point of each scene, once deep and twice.
+//! one kills at the first, a middle and the last passing of the points of each scene, once deep and twice.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -124,7 +124,7 @@ const CHAIN: usize = 8;
 fn short<'a>(scenes: &'a [Scene], idle: &'a Passed) -> Vec<Story<'a>> {
     let mut stories = Vec::new();
     let mut done: BTreeSet<&String> = idle.iter().map(|(name, _)| name).collect();
-    let mut starts = idle.iter().map(|(name, _)| Kill { by_run: true, ..Kill::new(name, 1) }).cycle();
+    let mut starts = idle.iter().map(|(name, _)| Kill { by_run: true, ..Kill::new(name, 1) });
     for scene in scenes {
         let own: Vec<&String> =
             scene.passed.iter().map(|(name, _)| name).filter(|name| done.insert(name)).collect();
@@ -140,23 +140,29 @@ fn short<'a>(scenes: &'a [Scene], idle: &'a Passed) -> Vec<Story<'a>> {
     stories
 }
 
-/// Every point of every scene at its first, a middle and its last passing, alone, and followed by a kill in the start
-/// that finds what it left: at a point that every start passes, or at one that only some have reason to pass.
-fn long<'a>(scenes: &'a [Scene], idle: &'a Passed) -> Vec<Story<'a>> {
+/// Every point of every scene, and in the first scenes, which take the most batches, at its first, a middle and its
+/// last passing. Every other one is followed by a kill in the start that finds what it left: at a point that every
+/// start passes, or at one that only some have reason to pass. The next seed swaps which ones.
+fn long<'a>(scenes: &'a [Scene], idle: &'a Passed, seed: u64) -> Vec<Story<'a>> {
     let is_idle = |name: &String| idle.iter().any(|(known, _)| known == name);
-    let by_run = |name: &str, n| Kill { by_run: true, ..Kill::new(name, n) };
-    let mut starts =
-        idle.iter().flat_map(|(name, times)| (1..=(*times).min(12)).map(move |n| by_run(name, n))).cycle();
-    let all = scenes.iter().flat_map(|s| &s.passed);
-    let mut besides = all.filter(|(name, _)| !is_idle(name)).map(|(name, _)| Kill::new(name, 1)).cycle();
-    let mut stories = Vec::new();
-    for scene in scenes {
+    let passings = |(name, times): &'a (String, u64)| (1..=(*times).min(12)).map(move |n| (name, n));
+    let starts = idle.iter().flat_map(passings).map(|(name, n)| Kill { by_run: true, ..Kill::new(name, n) });
+    let besides = scenes.iter().flat_map(|s| &s.passed).filter(|(name, _)| !is_idle(name));
+    let mut besides = besides.map(|(name, _)| Kill::new(name, 1)).cycle();
+    let mut starts = starts.cycle();
+    let mut stories: Vec<Story<'a>> = Vec::new();
+    for (at, scene) in scenes.iter().enumerate() {
         for (name, times) in &scene.passed {
-            for n in BTreeSet::from([1, times.div_ceil(2), *times]) {
-                let first = Kill::new(name, n);
-                let second = if stories.len() % 4 < 2 { starts.next() } else { besides.next() };
-                stories.push(Story { scene, kills: vec![first.clone()] });
-                stories.push(Story { scene, kills: std::iter::once(first).chain(second).collect() });
+            let later = if at < 3 { [times.div_ceil(2), *times] } else { [1, 1] };
+            for n in BTreeSet::from([1, later[0], later[1]]) {
+                let turn = stories.len() as u64 + seed;
+                let second = match turn % 4 {
+                    0 => starts.next(),
+                    2 => besides.next(),
+                    _ => None,
+                };
+                let kills = std::iter::once(Kill::new(name, n)).chain(second).collect();
+                stories.push(Story { scene, kills });
             }
         }
     }
@@ -166,18 +172,16 @@ fn long<'a>(scenes: &'a [Scene], idle: &'a Passed) -> Vec<Story<'a>> {
 #[test]
 fn row_01_a_kill_at_any_point_loses_and_doubles_nothing() {
     let names = names();
-    let begin = std::time::Instant::now();
     let mut sum = Mutex::new(Sum::default());
     let mut passed: BTreeSet<String> = BTreeSet::new();
     let mut tried = 0;
-    for seed in seeds(1, 3) {
+    for seed in seeds(1, 2) {
         tried += 1;
-        let (scenes, idle) = scenes::all(seed, pick(4, 12));
+        let (scenes, idle) = scenes::all(seed, pick(4, 8));
         passed.extend(scenes.iter().flat_map(|s| s.passed.iter().map(|(name, _)| name.clone())));
-        eprintln!("scenes {:?}", begin.elapsed());
         let never: Vec<&String> = names.difference(&passed).collect();
         assert!(never.is_empty(), "no scene passes {never:?}: a scene has to be made that does");
-        let stories = if is_long() { long(&scenes, &idle) } else { short(&scenes, &idle) };
+        let stories = if is_long() { long(&scenes, &idle, seed) } else { short(&scenes, &idle) };
         tell_all(stories, &sum);
         for turn in 0..4 {
             let missed = names.difference(&sum.get_mut().unwrap().killed_at).cloned().collect();
@@ -186,7 +190,6 @@ fn row_01_a_kill_at_any_point_loses_and_doubles_nothing() {
         let so_far = sum.get_mut().unwrap();
         assert!(so_far.wrong.is_empty(), "MILLRACE_SEED={seed}\n{}", so_far.wrong.join("\n"));
     }
-    eprintln!("stories {:?}", begin.elapsed());
     let sum = sum.into_inner().unwrap();
     let missed: Vec<&String> = names.difference(&sum.killed_at).collect();
     assert!(missed.is_empty(), "passed, but never died at {missed:?}");

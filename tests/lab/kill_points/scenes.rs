@@ -149,7 +149,7 @@ impl Stage {
 /// Every scene of a seed, most with `later` files to come, and what a start with nothing to do passes. The tables are
 /// old enough for all of maintenance to come up.
 pub fn all(seed: u64, later: usize) -> (Vec<Scene>, Passed) {
-    let stage = Stage::new(seed, 20, 32, 32 + later);
+    let stage = Stage::new(seed, 16, 28, 28 + later);
     let new = Stage::new(seed, 0, 0, later);
     let mut scenes = old(&stage);
     scenes.push(new.scene("a new root", |_| {}));
