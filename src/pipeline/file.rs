@@ -158,7 +158,7 @@ fn switch(p: &mut Problems, top: &Members, table: &str, key: &str, default: bool
 fn history(p: &mut Problems, top: &Members) -> Option<u64> {
     let inner = top.get("history").and_then(|node| members(p, node, "[history]", &["commits"]))?;
     let commits = inner.get("commits")?;
-    Some(count(p, commits, "\"commits\"", 1 << 40)?)
+    count(p, commits, "\"commits\"", 1 << 40)
 }
 
 fn default_source() -> Source {

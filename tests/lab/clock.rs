@@ -136,7 +136,7 @@ fn history(story: &str, batches: u64, restarts: bool, mut turn: impl FnMut(u64, 
         add(&source, &format!("p{part}"), part + 1, each as usize * 3, 3);
         let mut after = |batch: u64| {
             turn(batch, &clock);
-            if batch % 4 == 0 {
+            if batch.is_multiple_of(4) {
                 looked += newest_are_readable(folder, &format!("{story}, batch {batch}"));
             }
         };
@@ -158,10 +158,12 @@ fn row_10_whatever_the_clock_does_nothing_is_lost_and_readers_keep_what_they_rea
         ("a year back", |batch, clock| clock.go(if batch == 6 { -365 * DAY } else { HOUR })),
         ("40 days forward each batch", |_, clock| clock.go(40 * DAY)),
         ("40 days forward once", |batch, clock| clock.go(if batch == 8 { 40 * DAY } else { HOUR })),
-        ("to and fro", |batch, clock| clock.set(START + if batch % 2 == 0 { 40 * DAY } else { -40 * DAY })),
+        ("to and fro", |batch, clock| {
+            clock.set(START + if batch.is_multiple_of(2) { 40 * DAY } else { -40 * DAY })
+        }),
         ("1970", |batch, clock| clock.set(batch as i64)),
         ("before 1970", |batch, clock| clock.set(-(batch as i64) * 365 * DAY)),
-        ("2100 and back", |batch, clock| clock.set(if batch % 5 == 0 { YEAR_2100 } else { START })),
+        ("2100 and back", |batch, clock| clock.set(if batch.is_multiple_of(5) { YEAR_2100 } else { START })),
     ];
     let (mut batches, mut looked) = (0, 0);
     for (at, (story, turn)) in stories.iter().enumerate() {
@@ -231,7 +233,7 @@ fn row_10_nothing_is_cleaned_up_early() {
     let clock = Hands::at(START);
     let batches = pick(15, 60);
     add(&source, "f", 1, batches * 3, 3);
-    let mut turn = |batch: u64| clock.go(if batch % 2 == 0 { HOUR } else { -HOUR });
+    let mut turn = |batch: u64| clock.go(if batch.is_multiple_of(2) { HOUR } else { -HOUR });
     let mut told = Told { after_batch: Some(&mut turn), ..Told::default() };
     let taking = taking(&source, &clock);
     taking.take(folder, &mut told).unwrap();

@@ -202,10 +202,12 @@ fn row_07_a_damaged_log_is_level_or_told() {
     score.tell("log torn, flipped, deleted or another's");
 }
 
+type Damage<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn row_07_what_takes_the_mirrors_place_is_moved_aside_and_the_mirror_made_again() {
     let mut score = Score::default();
-    let cases: [(&str, &dyn Fn(&Path)); 11] = [
+    let cases: [(&str, Damage<'_>); 11] = [
         ("deleted", &|db| fs::remove_file(db).unwrap()),
         ("empty", &|db| fs::write(db, "").unwrap()),
         ("a text", &|db| fs::write(db, "not a database at all\n".repeat(500)).unwrap()),

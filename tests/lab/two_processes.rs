@@ -289,7 +289,7 @@ fn row_09_of_many_that_start_together_exactly_one_wins() {
 /// Several start on one folder, which may have no tables yet. The winner is stopped or killed, then one more starts.
 fn race(seed: u64) -> (u64, u64, u64) {
     let yard = Yard::new(seed);
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         yard.takes();
         yard.put("more.ndjson", seed + 1);
     }
@@ -313,7 +313,7 @@ fn race(seed: u64) -> (u64, u64, u64) {
     until(&format!("seed {seed}: the winner takes all"), 60, || {
         winner.said().contains("watching").then_some(())
     });
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         winner.stop();
     } else {
         yard.put("last.ndjson", seed + 2);

@@ -115,6 +115,8 @@ fn row_07_a_mirror_locked_by_a_writer_while_running_does_not_hold_the_batches_up
     );
 }
 
+type Damage = Box<dyn Fn(&Path)>;
+
 #[test]
 fn row_07_a_mirror_that_is_taken_away_or_changed_in_use_is_level_again() {
     let sql = |text: &'static str| {
@@ -125,7 +127,7 @@ fn row_07_a_mirror_that_is_taken_away_or_changed_in_use_is_level_again() {
             conn.execute_batch(text).unwrap_or_else(|e| panic!("{text}: {e}"));
         }
     };
-    let cases: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+    let cases: Vec<(&str, Damage)> = vec![
         ("deleted", Box::new(|db| fs::remove_file(db).unwrap())),
         ("renamed", Box::new(|db| fs::rename(db, db.with_extension("mine")).unwrap())),
         (
