@@ -121,6 +121,22 @@ impl Taking {
     }
 }
 
+/// How many of the rows that should be there are not.
+pub fn lost(expected: &Contents, found: &Contents) -> u64 {
+    let missing = |table: &&str, rows: &[Row]| {
+        let mut left: Vec<&Row> = found.get(*table).into_iter().flatten().collect();
+        let gone = rows.iter().filter(|row| match left.iter().position(|other| other == row) {
+            Some(at) => {
+                left.swap_remove(at);
+                false
+            }
+            None => true,
+        });
+        gone.count() as u64
+    };
+    expected.iter().map(|(table, rows)| missing(&table, rows)).sum()
+}
+
 pub fn database(folder: &Path) -> std::path::PathBuf {
     folder.join("database/orders.db")
 }

@@ -37,7 +37,7 @@ fn set(path: &Path, seconds: i64) -> bool {
 
 #[test]
 fn row_10_files_of_any_time_are_taken_once() {
-    let (mut tried, mut set_times) = (0, 0);
+    let (mut tried, mut set_times, mut lost) = (0, 0, 0);
     for place in [folders::quick(), tempfile::tempdir().unwrap()] {
         let (folder, source) = (place.path(), place.path().join("input_events"));
         fs::create_dir(&source).unwrap();
@@ -55,7 +55,7 @@ fn row_10_files_of_any_time_are_taken_once() {
         let mut told = Told::default();
         let ended = taking.take(folder, &mut told).unwrap();
         assert!(ended.waiting.is_empty() && ended.unread.is_empty(), "{ended:?}");
-        nothing_lost(&taking, folder, "times of all kinds");
+        lost += nothing_lost(&taking, folder, "times of all kinds");
         // Nothing is new afterwards, also by a ledger that is read from the tables.
         for gone in [false, true] {
             if gone {
@@ -77,5 +77,5 @@ fn row_10_files_of_any_time_are_taken_once() {
         let expected = oracle::tables(&files::event_texts(&source)).tables;
         assert!(taking.look(folder).0 == expected, "read again: other contents");
     }
-    tell(10, "files of any time", &[("files", tried), ("times set", set_times), ("lost", 0), ("doubled", 0)]);
+    tell(10, "files of any time", &[("files", tried), ("times set", set_times), ("lost or doubled", lost)]);
 }

@@ -13,7 +13,7 @@ use crate::figures::tell;
 use crate::scale::pick;
 use crate::support::generate::events;
 use crate::support::place::{Live, Place, until};
-use crate::support::taking::{Contents, ONE_LINE, Taking, Told, database};
+use crate::support::taking::{Contents, ONE_LINE, Taking, Told, database, lost};
 use crate::support::{BINARY, Said, contents, files, folders, mirror, oracle};
 
 fn put(place: &Place, name: &str, seed: u64) {
@@ -45,7 +45,7 @@ fn committed(run: &Live, batch: usize) {
 
 /// Waits until the mirror is what it should be, stops the run, and holds everything against the oracle.
 #[track_caller]
-fn ends_level(place: &Place, run: &mut Live, case: &str) -> u64 {
+fn ends_level(place: &Place, run: &mut Live, case: &str) -> (u64, u64) {
     let (expected, db) = (expected(place), database(place.folder()));
     let begin = Instant::now();
     until(&format!("{case}: level again ({})", run.err()), 30, || {
@@ -54,9 +54,11 @@ fn ends_level(place: &Place, run: &mut Live, case: &str) -> u64 {
     let took = begin.elapsed();
     run.stop();
     let pipeline = Taking::new(&place.path("input_events"), 1).pipeline;
-    assert!(contents::of_folder(place.folder(), &pipeline) == expected, "{case}: rows lost in Delta");
+    let found = contents::of_folder(place.folder(), &pipeline);
+    let lost = lost(&expected, &found);
+    assert!(found == expected, "{case}: {lost} rows lost in Delta");
     place.expect(&["verify"], 0);
-    took.as_millis() as u64
+    (took.as_millis() as u64, lost)
 }
 
 #[test]
@@ -81,9 +83,13 @@ fn row_07_a_mirror_locked_by_a_writer_at_start_does_not_stop_the_stream() {
     put(&place, "4", 4);
     committed(&run, 4);
     other.execute_batch("ROLLBACK").unwrap();
-    let ms = ends_level(&place, &mut run, "locked at start");
+    let (ms, lost) = ends_level(&place, &mut run, "locked at start");
     assert!(run.err().contains("the mirror is level again"), "{}", run.err());
-    tell(7, "locked by a writer at start", &[("batches meanwhile", 3), ("lost", 0), ("level after ms", ms)]);
+    tell(
+        7,
+        "locked by a writer at start",
+        &[("batches meanwhile", 3), ("lost", lost), ("level after ms", ms)],
+    );
 }
 
 /// The batches do not wait, one after the other, for whoever holds the mirror.
@@ -107,13 +113,15 @@ fn row_07_a_mirror_locked_by_a_writer_while_running_does_not_hold_the_batches_up
     assert!(waited < Duration::from_secs(6 + batches as u64 / 2), "{waited:?} for {batches} batches");
     assert_eq!(run.err().matches("the mirror is behind").count(), 1, "said once: {}", run.err());
     other.execute_batch("ROLLBACK").unwrap();
-    let ms = ends_level(&place, &mut run, "locked while running");
+    let (ms, lost) = ends_level(&place, &mut run, "locked while running");
     tell(
         7,
         "locked by a writer while running",
-        &[("batches", batches as u64), ("lost", 0), ("level after ms", ms)],
+        &[("batches", batches as u64), ("lost", lost), ("level after ms", ms)],
     );
 }
+
+type Damage = Box<dyn Fn(&Path)>;
 
 #[test]
 fn row_07_a_mirror_that_is_taken_away_or_changed_in_use_is_level_again() {
@@ -125,7 +133,7 @@ fn row_07_a_mirror_that_is_taken_away_or_changed_in_use_is_level_again() {
             conn.execute_batch(text).unwrap_or_else(|e| panic!("{text}: {e}"));
         }
     };
-    let cases: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+    let cases: Vec<(&str, Damage)> = vec![
         ("deleted", Box::new(|db| fs::remove_file(db).unwrap())),
         ("renamed", Box::new(|db| fs::rename(db, db.with_extension("mine")).unwrap())),
         (
@@ -194,9 +202,9 @@ fn row_07_a_mirror_that_is_taken_away_or_changed_in_use_is_level_again() {
             assert!(run.is_running(), "{story}: {}", run.err());
         }
     }
-    ends_level(&place, &mut run, "in the end");
+    let (_, lost) = ends_level(&place, &mut run, "in the end");
     let done = (cases.len() * pick(1, 10)) as u64;
-    tell(7, "taken away or changed in use", &[("cases", done), ("lost", 0), ("slowest ms", slowest)]);
+    tell(7, "taken away or changed in use", &[("cases", done), ("lost", lost), ("slowest ms", slowest)]);
 }
 
 /// SQLite cannot shorten a log that somebody still reads; it grows by what is written, and is cut once they end.
@@ -236,6 +244,7 @@ fn row_07_a_reader_that_stays_sees_its_own_moment_and_the_log_is_cut_when_it_end
     assert_eq!(left, 0, "the log is cut");
     let expected = oracle::tables(&files::event_texts(&source)).tables;
     let (tables, findings) = taking.look(folder);
+    let lost = lost(&expected, &tables);
     assert!(tables == expected && findings.differences.is_empty(), "{findings:?}");
     assert_eq!(mirror::differences(&database(folder), &expected), Vec::<String>::new());
     let figures = [
@@ -243,7 +252,7 @@ fn row_07_a_reader_that_stays_sees_its_own_moment_and_the_log_is_cut_when_it_end
         ("log KiB", grown >> 10),
         ("KiB a batch", each >> 10),
         ("KiB after", left),
-        ("lost", 0),
+        ("lost", lost),
     ];
     tell(7, "a reader over many batches", &figures);
 }
@@ -285,7 +294,7 @@ fn row_07_a_mirror_that_may_not_be_written_stops_nothing() {
     let mode = |path: &Path, bits| fs::set_permissions(path, Permissions::from_mode(bits)).unwrap();
     put(&place, "0", 1);
     take(&place);
-    let (db, mut behind) = (database(place.folder()), 0);
+    let (db, mut behind, mut gone) = (database(place.folder()), 0, 0);
     let cases = [
         ("the file", db.clone(), 0o444, 0o644),
         ("the folder", place.path("database"), 0o555, 0o755),
@@ -303,7 +312,9 @@ fn row_07_a_mirror_that_may_not_be_written_stops_nothing() {
         assert!(err.contains("the mirror is behind") != level, "{case}: {err}");
         behind += u64::from(!level);
         let pipeline = Taking::new(&place.path("input_events"), 1).pipeline;
-        assert!(contents::of_folder(place.folder(), &pipeline) == expected(&place), "{case}");
+        let found = contents::of_folder(place.folder(), &pipeline);
+        gone += lost(&expected(&place), &found);
+        assert!(found == expected(&place), "{case}");
         given_away(place.folder());
         let (code, err) = as_nobody(&place, &["run", "--once"]);
         assert!(matches!(code, Some(0 | 3)), "{case}: {err}");
@@ -312,6 +323,6 @@ fn row_07_a_mirror_that_may_not_be_written_stops_nothing() {
     tell(
         7,
         "may not be written",
-        &[("cases", cases.len() as u64), ("behind meanwhile", behind), ("lost", 0)],
+        &[("cases", cases.len() as u64), ("behind meanwhile", behind), ("lost", gone)],
     );
 }
