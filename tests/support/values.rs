@@ -64,14 +64,15 @@ pub fn float(source: &str) -> Option<String> {
 
 // --------------------------------------------------------------------------------------------------- times
 
-/// Microseconds since the epoch of an RFC 3339 text; without an offset it is UTC.
+/// Microseconds since the epoch of an RFC 3339 text; without an offset it is UTC. `T` and `Z` may be small, the `T`
+/// a space. Only the years 0001 to 9999 count.
 pub fn micros(text: &str) -> Option<i64> {
     if !text.is_ascii() || text.len() < 19 {
         return None;
     }
     let (moment, rest) = text.split_at(19);
     let separators: String = [4, 7, 10, 13, 16].iter().map(|i| &moment[*i..=*i]).collect();
-    if separators != "--T::" {
+    if !["--T::", "--t::", "-- ::"].contains(&&*separators) {
         return None;
     }
     let part = |from: usize, to: usize| -> Option<i64> {
@@ -81,12 +82,14 @@ pub fn micros(text: &str) -> Option<i64> {
     let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
     let (hour, minute, second) = (part(11, 13)?, part(14, 16)?, part(17, 19)?);
     let in_month = *days_of_months(year).get(usize::try_from(month - 1).ok()?)?;
-    if !(1..=in_month).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+    if year == 0 || !(1..=in_month).contains(&day) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let (fraction, offset) = fraction(rest)?;
     let seconds = days_before(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
-    Some((seconds - offset_seconds(offset)?) * 1_000_000 + fraction)
+    let seconds = seconds - offset_seconds(offset)?;
+    let years = days_before(1, 1, 1) * 86_400..days_before(10_000, 1, 1) * 86_400;
+    years.contains(&seconds).then_some(seconds * 1_000_000 + fraction)
 }
 
 /// Microseconds of `.ffffff…` (finer digits are cut), and what follows.
@@ -101,7 +104,7 @@ fn fraction(rest: &str) -> Option<(i64, &str)> {
 }
 
 fn offset_seconds(offset: &str) -> Option<i64> {
-    if offset.is_empty() || offset == "Z" {
+    if ["", "Z", "z"].contains(&offset) {
         return Some(0);
     }
     let sign = match offset.as_bytes()[0] {
