@@ -42,11 +42,15 @@ pub fn open(
         }
         move_all(disk, &tried, &log, false)?;
     }
-    if !is_sound(disk, &log)? && move_file(disk, &log, &away, HINT)? {
-        let (table, away) = (&def.name, away.display());
-        notes.push(format!(
-            "{HINT} of {table} names no log checkpoint that is there; it is only a hint, and is now in {away}"
-        ));
+    if !is_sound(disk, &log)? {
+        move_file(disk, &log, &tried, HINT)?;
+        if damage()?.is_none() {
+            move_all(disk, &tried, &away, true)?;
+            let (table, away) = (&def.name, away.display());
+            notes.push(format!(
+                "{HINT} of {table} names no log checkpoint that is there; it is only a hint, and is now in {away}"
+            ));
+        }
     }
     let broken = match kernel.open(&def.dir) {
         // What else is wrong with a log that can be replayed is no checkpoint's fault.

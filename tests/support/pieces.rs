@@ -47,19 +47,53 @@ impl Contents {
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 const WHITE: &[u8] = b" \t\r\n";
 
-/// The text, and whether it ended in damage. A decompressor keeps back what it made in the call that meets damage,
-/// so it is called as `millrace` calls it: for 128 KiB at a time.
+/// The text, and whether it ended in damage. Of a damaged member (frame) nothing counts, only what stands before it; one
+/// that is merely cut off gives what can be had of it. A decompressor keeps back what it made in the call that meets the
+/// end, so it is called as `millrace` calls it: for 128 KiB at a time.
 fn unpacked(name: &str, bytes: &[u8]) -> (Vec<u8>, bool) {
-    let input = BufReader::with_capacity(64 << 10, bytes);
-    match name.rsplit('.').next() {
-        _ if bytes.is_empty() => (Vec::new(), false),
-        Some("gz") => drained(flate2::bufread::MultiGzDecoder::new(input)),
-        Some("zst") => match zstd::stream::read::Decoder::with_buffer(input) {
+    let input = || BufReader::with_capacity(64 << 10, bytes);
+    let (sound, whole) = match name.rsplit('.').next() {
+        _ if bytes.is_empty() => return (Vec::new(), false),
+        Some("gz") => {
+            members(input(), |input, text| flate2::bufread::GzDecoder::new(input).read_to_end(text))
+        }
+        Some("zst") => members(input(), |input, text| {
+            zstd::stream::read::Decoder::with_buffer(input)?.single_frame().read_to_end(text)
+        }),
+        _ => return (bytes.to_vec(), false),
+    };
+    match whole {
+        Whole::Yes => (sound, false),
+        Whole::Damaged => (sound, true),
+        Whole::CutOff if name.ends_with(".gz") => drained(flate2::bufread::MultiGzDecoder::new(input())),
+        Whole::CutOff => match zstd::stream::read::Decoder::with_buffer(input()) {
             Ok(decoder) => drained(decoder),
             Err(_) => (Vec::new(), true),
         },
-        _ => (bytes.to_vec(), false),
     }
+}
+
+enum Whole {
+    Yes,
+    CutOff,
+    Damaged,
+}
+
+/// The text of the sound members, and what ended them.
+fn members<R: BufRead>(
+    mut input: R,
+    member: impl Fn(&mut R, &mut Vec<u8>) -> std::io::Result<usize>,
+) -> (Vec<u8>, Whole) {
+    let mut text = Vec::new();
+    while !input.fill_buf().unwrap().is_empty() {
+        let sound = text.len();
+        if let Err(e) = member(&mut input, &mut text) {
+            text.truncate(sound);
+            let cut_off = e.kind() == std::io::ErrorKind::UnexpectedEof;
+            return (text, if cut_off { Whole::CutOff } else { Whole::Damaged });
+        }
+    }
+    (text, Whole::Yes)
 }
 
 fn drained(mut from: impl Read) -> (Vec<u8>, bool) {

@@ -34,7 +34,7 @@ fn row_06_verify_finds_what_was_changed_by_hand() {
             bytes[60] ^= 0x55;
             fs::write(&file, bytes).unwrap();
         }),
-        ("mirror: it is at batch", |folder| sqlite(folder, "update _millrace set batch_id = 1")),
+        ("mirror: it is at batch", |folder| sqlite(folder, "update _millrace set batch_id = 1000")),
     ];
     let mut seen = 0;
     let (mirrored, _) = copy_of_base();
