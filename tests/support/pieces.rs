@@ -47,62 +47,36 @@ impl Contents {
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 const WHITE: &[u8] = b" \t\r\n";
 
-/// The text, and whether it ended in damage. Of a damaged member (frame) nothing counts, only what stands before it; one
-/// that is merely cut off gives what can be had of it. A decompressor keeps back what it made in the call that meets the
-/// end, so it is called as `millrace` calls it: for 128 KiB at a time.
+/// The text, and whether it ended in damage. Members (frames) are believed up to the first one that is damaged, and
+/// nothing of that; of a file that is only cut off, what there is. A decompressor keeps back what it made in the call
+/// that meets the end, so it is called as `millrace` calls it: for 128 KiB at a time.
 fn unpacked(name: &str, bytes: &[u8]) -> (Vec<u8>, bool) {
-    let input = || BufReader::with_capacity(64 << 10, bytes);
-    let (sound, whole) = match name.rsplit('.').next() {
-        _ if bytes.is_empty() => return (Vec::new(), false),
-        Some("gz") => {
-            members(input(), |input, text| flate2::bufread::GzDecoder::new(input).read_to_end(text))
-        }
-        Some("zst") => members(input(), |input, text| {
-            zstd::stream::read::Decoder::with_buffer(input)?.single_frame().read_to_end(text)
-        }),
-        _ => return (bytes.to_vec(), false),
-    };
-    match whole {
-        Whole::Yes => (sound, false),
-        Whole::Damaged => (sound, true),
-        Whole::CutOff if name.ends_with(".gz") => drained(flate2::bufread::MultiGzDecoder::new(input())),
-        Whole::CutOff => match zstd::stream::read::Decoder::with_buffer(input()) {
-            Ok(decoder) => drained(decoder),
-            Err(_) => (Vec::new(), true),
-        },
-    }
-}
-
-enum Whole {
-    Yes,
-    CutOff,
-    Damaged,
-}
-
-/// The text of the sound members, and what ended them.
-fn members<R: BufRead>(
-    mut input: R,
-    member: impl Fn(&mut R, &mut Vec<u8>) -> std::io::Result<usize>,
-) -> (Vec<u8>, Whole) {
+    let packing = name.rsplit('.').next().filter(|e| ["gz", "zst"].contains(e));
+    let Some(packing) = packing.filter(|_| !bytes.is_empty()) else { return (bytes.to_vec(), false) };
+    let mut input = BufReader::with_capacity(64 << 10, bytes);
     let mut text = Vec::new();
     while !input.fill_buf().unwrap().is_empty() {
         let sound = text.len();
-        if let Err(e) = member(&mut input, &mut text) {
-            text.truncate(sound);
-            let cut_off = e.kind() == std::io::ErrorKind::UnexpectedEof;
-            return (text, if cut_off { Whole::CutOff } else { Whole::Damaged });
+        let member = match packing {
+            "gz" => drain(flate2::bufread::GzDecoder::new(&mut input), &mut text),
+            _ => zstd::stream::read::Decoder::with_buffer(&mut input)
+                .and_then(|decoder| drain(decoder.single_frame(), &mut text)),
+        };
+        if let Err(e) = member {
+            let is_cut_off = e.kind() == std::io::ErrorKind::UnexpectedEof;
+            text.truncate(if is_cut_off { text.len() } else { sound });
+            return (text, true);
         }
     }
-    (text, Whole::Yes)
+    (text, false)
 }
 
-fn drained(mut from: impl Read) -> (Vec<u8>, bool) {
-    let (mut text, mut block) = (Vec::new(), vec![0; 128 << 10]);
+fn drain(mut from: impl Read, text: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut block = vec![0; 128 << 10];
     loop {
-        match from.read(&mut block) {
-            Ok(0) => return (text, false),
-            Ok(n) => text.extend_from_slice(&block[..n]),
-            Err(_) => return (text, true),
+        match from.read(&mut block)? {
+            0 => return Ok(()),
+            n => text.extend_from_slice(&block[..n]),
         }
     }
 }
