@@ -307,7 +307,8 @@ fn row_10_a_live_run_goes_on_while_the_clock_goes_backwards() {
         let (told, heard) = std::sync::mpsc::channel();
         let stop_it = stop.clone();
         scope.spawn(move || {
-            let mut after = |batch: u64| told.send(batch).unwrap();
+            // A file that was taken while it was written is taken again, perhaps when nobody listens any more.
+            let mut after = |batch: u64| _ = told.send(batch);
             let mut told = Told { after_batch: Some(&mut after), ..Told::default() };
             run(session, &options, &stop_it, &mut told).unwrap();
         });
