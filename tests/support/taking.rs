@@ -134,7 +134,7 @@ pub fn lost(expected: &Contents, found: &Contents) -> u64 {
         });
         gone.count() as u64
     };
-    expected.iter().map(|(table, rows)| missing(&table, rows)).sum()
+    expected.iter().map(|(table, rows)| missing(table, rows)).sum()
 }
 
 pub fn database(folder: &Path) -> std::path::PathBuf {
