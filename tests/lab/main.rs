@@ -13,6 +13,7 @@ mod figures;
 mod scale;
 
 mod attack;
+mod breakages;
 mod checkpoint_damage;
 mod clock;
 mod disk_errors;
