@@ -66,7 +66,8 @@ pub struct FileRange {
     pub end: Resume,
     /// The file is done with this range.
     pub last: bool,
-    /// xxh3-128 of the bytes that were decoded in this range.
+    /// xxh3-128 of the bytes that were decoded in this range; where it was cut short afterwards because its rows take
+    /// too much memory, of its documents' hashes.
     pub content_hash: u128,
     pub changed: bool,
     pub events: u64,
@@ -120,6 +121,8 @@ pub struct Document {
     /// xxh3-128 of that text: the event's own hash.
     pub hash: u128,
     pub position: Position,
+    /// Object members that a later member of the same name replaced.
+    pub duplicate_keys: u32,
 }
 
 /// Where in a file a document begins.
@@ -153,7 +156,12 @@ pub struct Chunk {
     pub values: Vec<Value>,
     pub documents: Vec<Document>,
     pub bad: Vec<Bad>,
-    pub duplicate_keys: u64,
+}
+
+impl Chunk {
+    pub fn duplicate_keys(&self) -> u64 {
+        self.documents.iter().map(|d| u64::from(d.duplicate_keys)).sum()
+    }
 }
 
 // ------------------------------------------------------------------------------------------------- flatten

@@ -2,23 +2,47 @@
 //! waiting for the disk.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use crate::error::{Error, Result};
+
+/// More than a runtime of ours has.
+const RUNTIME_THREADS: usize = 8;
 
 /// `work` on every item, results in the items' order; the first error otherwise. All threads have ended by then.
 pub fn each<T: Send, R: Send>(
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
-    let work = &work;
-    let done: Vec<Result<R>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(died()))).collect()
-    });
+    let slots: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    let done = share(slots.len(), &slots, |slot| take(slot).map_or_else(|| Err(died()), &work))?;
     done.into_iter().collect()
 }
 
-/// `work` on every item by at most `threads` threads, this one among them; results in the items' order.
+/// `aside` on a thread of its own while `here` runs on this one; one after the other where there is no thread to be had.
+pub fn beside<A: Send, B>(aside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> Result<(A, B)> {
+    let slot = Mutex::new(Some(aside));
+    let run = || take(&slot).map(|work| work());
+    let (aside, here) = std::thread::scope(|scope| {
+        let thread = Builder::new().spawn_scoped(scope, run);
+        let here = here();
+        let aside = match thread {
+            Ok(thread) => thread.join().unwrap_or_default(),
+            Err(_) => run(),
+        };
+        (aside, here)
+    });
+    Ok((aside.ok_or_else(died)?, here))
+}
+
+/// What is in the slot, for the first who asks.
+pub fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// `work` on every item by at most `threads` threads, this one among them; results in the items' order. Threads that the
+/// system refuses are done without.
 pub fn share<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
     let next = AtomicUsize::new(0);
     let run = || {
@@ -29,7 +53,9 @@ pub fn share<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) ->
         done
     };
     let mut all = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(run)).collect();
+        let spawned =
+            (1..threads.min(items.len())).map_while(|_| Builder::new().spawn_scoped(scope, run).ok());
+        let others: Vec<_> = spawned.collect();
         let mut all = run();
         for other in others {
             all.extend(other.join().map_err(|_| died())?);
@@ -45,10 +71,21 @@ fn claim<'i, T>(next: &AtomicUsize, items: &'i [T]) -> Option<(usize, &'i T)> {
     Some((at, items.get(at)?))
 }
 
-/// Tokio panics where it gets no descriptor for its signals: more than it needs must be free before it is asked.
+/// Tokio panics where it gets no thread, or no descriptor for its signals: more than it needs of both must be free before
+/// it is asked.
 pub fn runtime_is_possible() -> std::io::Result<()> {
-    let held = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
-    held.into_iter().try_for_each(|pair| pair.map(drop))
+    let pairs = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
+    pairs.into_iter().try_for_each(|pair| pair.map(drop))?;
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    std::thread::scope(|scope| {
+        // All at once: each waits until the last has begun. The error of `recv` is the end that it waits for.
+        let wait = || drop(ended.lock().map(|ended| ended.recv()));
+        let tried: std::io::Result<Vec<_>> =
+            (0..RUNTIME_THREADS).map(|_| Builder::new().spawn_scoped(scope, wait)).collect();
+        drop(end);
+        tried.map(drop)
+    })
 }
 
 /// A thread panicked: its message is on stderr.

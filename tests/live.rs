@@ -72,6 +72,24 @@ fn a_bad_file_is_told_at_once_with_its_reason_and_the_stream_goes_on() {
     run.stop();
 }
 
+/// Packed, the first file looks small, and fills the batch by itself; what was listed with it is taken all the same.
+#[test]
+fn a_file_that_fills_a_batch_keeps_no_other_from_being_taken() {
+    let place = Place::new();
+    let pipeline = millrace::pipeline::DEFAULT.replacen("[source]", "[source]\nbatch_bytes = \"1 MiB\"", 1);
+    fs::write(place.path("pipeline.toml"), pipeline).unwrap();
+    let wide = [order("O1", "10:00:00", "PAID", &["A"]), order("O2", "10:00:00", "PAID", &["A"])];
+    let wide = wide.join(&" ".repeat(3 << 20));
+    place.put("a.json.zst", zstd::encode_all(wide.as_bytes(), 1).unwrap());
+    for name in ["b.json", "c.json", "d.json"] {
+        place.put(name, order(name, "10:00:00", "PAID", &["A"]));
+    }
+    place.expect(&["-p", "pipeline.toml", "run", "--once", "--threads", "1"], 0);
+    for id in ["O1", "O2", "b.json", "c.json", "d.json"] {
+        assert_eq!(place.lines(id), [line("A", "PAID")], "{id}");
+    }
+}
+
 #[test]
 fn a_deleted_mirror_is_made_again_while_nothing_arrives() {
     let place = Place::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Global, database, load_pipeline};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mirror::query::{self, Format, Options};
 
 /// Ask the tables in SQL (SQLite's dialect).
@@ -37,13 +37,15 @@ pub fn exec(global: &Global, args: QueryArgs) -> Result<u8> {
         (_, true) => Format::Csv,
         _ => Format::Table,
     };
+    let timeout = args.timeout.map(seconds).transpose()?;
     let terminal = std::io::stdout().is_terminal();
-    let options = Options {
-        format,
-        cell: (terminal && format == Format::Table).then_some(48),
-        timeout: args.timeout.filter(|t| t.is_finite() && *t > 0.0).map(Duration::from_secs_f64),
-        stop: None,
-    };
+    let options =
+        Options { format, cell: (terminal && format == Format::Table).then_some(48), timeout, stop: None };
     query::run(&database(&pipeline), &args.sql, &options, &mut std::io::stdout().lock())?;
     Ok(0)
+}
+
+fn seconds(given: f64) -> Result<Duration> {
+    let time = Duration::try_from_secs_f64(given).ok().filter(|t| !t.is_zero());
+    time.ok_or_else(|| Error::Config(format!("--timeout {given}: give a number of seconds above 0")))
 }

@@ -71,7 +71,7 @@ fn catch_signals() -> Result<Stop> {
     let refused = |source| Error::System { doing: "waiting for signals", source };
     threads::runtime_is_possible().map_err(refused)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
-    std::thread::spawn(move || {
+    let waiting = move || {
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let (Ok(mut int), Ok(mut term)) =
@@ -87,7 +87,8 @@ fn catch_signals() -> Result<Stop> {
                 }
             }
         });
-    });
+    };
+    std::thread::Builder::new().spawn(waiting).map_err(refused)?;
     Ok(stop)
 }
 

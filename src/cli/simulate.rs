@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{Global, load_pipeline};
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::report::lines::count;
 use crate::simulate::{Compression, Options, Output, Shop, Writer};
 
@@ -41,9 +41,16 @@ pub struct SimulateArgs {
     ndjson: bool,
 }
 
+/// Events a second: one in some eleven days, and more than any machine writes.
+const SLOWEST: f64 = 1e-6;
+const FASTEST: f64 = 1e9;
+
 pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
     if args.events.is_none() && args.rate.is_none() {
-        return Err(crate::error::Error::Config("say how many (-n N) or how fast (--rate R)".into()));
+        return Err(Error::Config("say how many (-n N) or how fast (--rate R)".into()));
+    }
+    if let Some(rate) = args.rate.filter(|r| !(SLOWEST..=FASTEST).contains(r)) {
+        return Err(Error::Config(format!("--rate {rate}: give events a second, {SLOWEST} to {FASTEST}")));
     }
     let folder = match &args.into {
         Some(dir) => dir.clone(),
@@ -58,7 +65,7 @@ pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
     let options =
         Options { share_bad: args.bad.clamp(0.0, 1.0), pretty: output.pretty(), ..Options::default() };
     let mut shop = Shop::new(args.seed, options);
-    let mut writer = Writer::new(&folder, output, "sim")?;
+    let mut writer = Writer::new(&folder, output, &format!("sim_{}", args.seed))?;
     let written = write(&mut shop, &mut writer, &args)?;
     let files = writer.finish()?;
     let out = super::Output::new(global.json);
@@ -77,7 +84,7 @@ fn write(shop: &mut Shop, writer: &mut Writer, args: &SimulateArgs) -> Result<u6
     let mut written = 0;
     while args.events.is_none_or(|n| written < n) {
         let Some(event) = shop.next_event() else { break };
-        if let Some(rate) = args.rate.filter(|r| *r > 0.0) {
+        if let Some(rate) = args.rate {
             let due = Duration::from_secs_f64(written as f64 / rate);
             std::thread::sleep(due.saturating_sub(begin.elapsed()));
         }

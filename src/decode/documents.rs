@@ -272,9 +272,9 @@ impl Walk<'_> {
                 end: end as u32,
                 hash: xxh3_128(text),
                 position: self.position(start),
+                duplicate_keys: u32::try_from(scanned.duplicate_keys).unwrap_or(u32::MAX),
             };
             self.chunk.documents.push(document);
-            self.chunk.duplicate_keys += scanned.duplicate_keys;
         }
         self.at = end;
         if let Place::Element(element) = self.place {

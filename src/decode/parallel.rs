@@ -7,11 +7,13 @@
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use memchr::memmem;
 
 use super::bytes::Feed;
-use super::documents::{Block, Place, Stop, Terms, Walked, walk};
+use super::documents::{Block, Place, Stop, Terms, Walked, resume, walk};
+use super::skip::Goal;
 
 /// Elements counted from an unknown one, by walks that begin inside an array.
 const UNKNOWN_ELEMENT: u64 = 1 << 63;
@@ -32,7 +34,10 @@ pub fn walks(
     let (queue, done) = (Mutex::new(queue), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(|| work(terms, &queue, &done));
+            // Without another thread, this one does it all.
+            if Builder::new().spawn_scoped(scope, || work(terms, &queue, &done)).is_err() {
+                break;
+            }
         }
         let cut = cut_blocks(feed, first, size, until, guess, &jobs);
         drop(jobs);
@@ -42,6 +47,8 @@ pub fn walks(
     let mut walks = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     walks.sort_by_key(|(i, _)| *i);
     let mut walks: Vec<Walked> = walks.into_iter().map(|(_, w)| w).collect();
+    let last = walks.len().saturating_sub(1);
+    walks.iter_mut().take(last).for_each(end_skip);
     let held = 1 + walks.windows(2).take_while(|w| follows(w, guess)).count();
     let vain = walks.split_off(held.min(walks.len()));
     // A bad part or a full range that ends the chain says nothing against guessing.
@@ -59,6 +66,16 @@ fn guess(first: &Block) -> Place {
         (Place::Top, Some(b'[')) => Place::Element(UNKNOWN_ELEMENT),
         (Place::Top, _) => Place::Top,
         _ => Place::Element(UNKNOWN_ELEMENT),
+    }
+}
+
+/// What is bad at a block's end is over where the block was cut: behind a line's end, and the next line begins with `{`,
+/// which ends every such part.
+fn end_skip(walked: &mut Walked) {
+    let Stop::Skip(skip) = walked.stop else { return };
+    if skip.goal != Goal::End && walked.chunk.text.ends_with(b"\n") {
+        (walked.place, _) = resume(skip.goal, walked.place, Some(b'{'), 0);
+        walked.stop = Stop::More;
     }
 }
 

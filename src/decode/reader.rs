@@ -47,6 +47,34 @@ pub struct Reader {
     done: bool,
     /// Guessing where documents begin has been right so far.
     guessing: bool,
+    /// The last block's.
+    density: Density,
+}
+
+/// What text yields: its weight, and its bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Density {
+    weight: u64,
+    bytes: u64,
+}
+
+impl Density {
+    /// The block of at most `size` bytes that is not full before its end (see [`Walk::has_enough`], whose figures these
+    /// are): several blocks at once are of use only if each is dealt with to its end.
+    fn block(self, size: usize) -> usize {
+        let Density { weight, bytes } = self;
+        // Full where more than a quarter of its bytes and 64 Ki; a quarter less, because no two blocks are quite alike.
+        let most = match weight.saturating_mul(4).checked_sub(bytes) {
+            Some(beyond) if beyond > 0 => (3u64 << 16).saturating_mul(bytes) / beyond,
+            _ => u64::MAX,
+        };
+        usize::try_from(most).unwrap_or(usize::MAX).clamp(SMALLEST_BLOCK.min(size), size)
+    }
+
+    /// How much text has this weight.
+    fn text(self, weight: u64) -> u64 {
+        weight.saturating_mul(self.bytes).checked_div(self.weight).unwrap_or(u64::MAX)
+    }
 }
 
 impl Reader {
@@ -85,6 +113,7 @@ impl Reader {
             touched: false,
             done: false,
             guessing: true,
+            density: Density::default(),
         })
     }
 
@@ -126,11 +155,12 @@ impl Reader {
             self.byte_order_mark(size.max(3), &mut draft)?;
         }
         let terms = Terms { guide, limits: self.limits, rule: self.rule };
-        let mut want = size;
+        let mut left = 0;
         while !self.done && !draft.enough {
-            let left = self.round(terms, want, size, threads, &mut draft)?;
+            let size = self.density.block(size);
             // A document that needs more text gets twice as much, so that all tries together cost two.
-            want = size.max(left * 2);
+            let want = size.max(left * 2);
+            left = self.round(terms, want, size, threads, &mut draft)?;
         }
         self.finish(draft)
     }
@@ -170,7 +200,10 @@ impl Reader {
             return self.accept(walk(terms, block), draft);
         }
         let before = self.offset;
-        let (walks, right) = parallel::walks(terms, &mut self.feed, block, size, draft.until, threads)?;
+        // What is walked beyond the weight of a range would be handed back.
+        let rest = self.density.text(draft.most_weight.saturating_sub(draft.weight));
+        let until = draft.until.min(self.offset.saturating_add(rest));
+        let (walks, right) = parallel::walks(terms, &mut self.feed, block, size, until, threads)?;
         self.guessing = right;
         let mut left = 0;
         for (i, mut walked) in walks.into_iter().enumerate() {
@@ -194,6 +227,9 @@ impl Reader {
         self.line = line;
         self.place = place;
         self.touched |= touched;
+        if at > 0 {
+            self.density = Density { weight: weight(&chunk) as u64, bytes: at as u64 };
+        }
         draft.push(chunk);
         match stop {
             Stop::More => {}
@@ -287,7 +323,7 @@ impl Reader {
             changed: self.changed,
             events: count(|c| c.documents.len() as u64),
             quarantined: count(|c| c.bad.len() as u64),
-            duplicate_keys: count(|c| c.duplicate_keys),
+            duplicate_keys: count(Chunk::duplicate_keys),
         };
         let changed_while_reading = match &self.file {
             Some(file) => fingerprint(&file.metadata()?) != self.fingerprint,

@@ -19,28 +19,17 @@ pub struct Checked {
     pub bytes: Vec<u64>,
 }
 
-impl Checked {
-    /// Forgets the documents from `document` on.
-    pub fn drop_from(&mut self, document: u32) {
-        self.bytes.truncate(document as usize);
-        self.bad.retain(|(at, _)| *at < document);
-        for claims in &mut self.claims.tables {
-            claims.retain(|claim| claim.event.document < document);
-        }
-        self.claims.valid = (self.bytes.len() - self.bad.len()) as u64;
-    }
-}
-
 /// What the rows of one event in one table may take, in bytes. Values of the event are repeated in each of its
 /// rows, so a small document could otherwise ask for any amount of memory.
 const EVENT_TABLE_BYTES: u64 = 256 << 20;
 
 /// Problems remembered of one event; further ones are counted.
-const PROBLEMS: usize = 1000;
+const PROBLEMS: usize = 100;
 
 impl Flattener {
     /// Checks every document of the chunk whole, and states the claims of those that fit. Those that don't fit
-    /// become `Bad`, naming every column and value that does not fit.
+    /// become `Bad`, naming the columns and values that do not fit; those beyond the number that a file may have in
+    /// quarantine are only counted, so they get no reason.
     pub fn check(&self, chunk: &Chunk, chunk_index: u32) -> Checked {
         let mut checker = Checker::new(self, chunk);
         for (index, document) in (0..).zip(&chunk.documents) {
@@ -139,9 +128,14 @@ impl<'f, 'c> Checker<'f, 'c> {
 
     fn refuse(&mut self, document: &Document, index: u32) {
         let Event { view, root, problems, more, .. } = &self.event;
+        let told = (self.out.bad.len() as u64) < self.flattener.told;
+        let reason = match told {
+            true => self.flattener.explain(*view, *root, problems, *more),
+            false => "does not fit the pipeline".into(),
+        };
         let bad = Bad {
             position: document.position,
-            reason: self.flattener.explain(*view, *root, problems, *more),
+            reason,
             span: Some((document.start, document.end)),
             parsed: true,
         };

@@ -36,8 +36,9 @@ pub enum Problem {
 
 /// Longest value shown, in characters.
 const SHOWN: usize = 100;
-/// Longest reason, in bytes; what is beyond is counted.
-const REASON: usize = 64 << 10;
+/// About the longest reason, in bytes; what is beyond is counted. A small event can have a thousand times its size of
+/// reasons, and a batch a hundred thousand events.
+const REASON: usize = 4 << 10;
 
 impl Flattener {
     /// The reason for quarantine: every problem, in the order found. `more` were not remembered.

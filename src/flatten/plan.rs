@@ -15,6 +15,8 @@ pub struct Flattener {
     pub(super) sequence: Vec<PartPlan>,
     pub(super) tables: Vec<TablePlan>,
     pub(super) masks: MaskTree,
+    /// Of one file, documents in quarantine that are told one by one.
+    pub(super) told: u64,
 }
 
 /// A part of the event's key or sequence.
@@ -94,6 +96,7 @@ impl Flattener {
             sequence: sequence.iter().map(part).collect(),
             tables: pipeline.tables.iter().map(|t| TablePlan::new(pipeline, t, &masks)).collect(),
             masks,
+            told: pipeline.limits.quarantine_documents,
         }
     }
 }

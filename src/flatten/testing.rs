@@ -252,6 +252,7 @@ pub fn chunk(shape: &Shape, texts: &[&str]) -> Chunk {
             end: chunk.text.len() as u32,
             hash: xxh3_128(text.as_bytes()),
             position: Position { offset: start as u64, line: 1, element: None },
+            duplicate_keys: 0,
         });
         chunk.text.push(b'\n');
     }

@@ -1,8 +1,8 @@
 //! Work beside the batches: one thread that can be asked to stop and is always waited for.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
 
 use crate::error::{Error, Result};
 use crate::threads;
@@ -21,14 +21,20 @@ impl Cancel {
 #[derive(Debug)]
 pub struct Aside<T> {
     thread: Option<JoinHandle<Result<T>>>,
+    /// The result, where there was no thread to be had and it was worked out at once.
+    done: Option<Result<T>>,
     cancel: Cancel,
 }
 
 impl<T: Send + 'static> Aside<T> {
     pub fn start(work: impl FnOnce(&Cancel) -> Result<T> + Send + 'static) -> Self {
         let cancel = Cancel::default();
-        let asked = cancel.clone();
-        Aside { thread: Some(std::thread::spawn(move || work(&asked))), cancel }
+        let (slot, asked) = (Arc::new(Mutex::new(Some(work))), cancel.clone());
+        let run = move || threads::take(&slot).map_or_else(|| Err(threads::died()), |work| work(&asked));
+        match Builder::new().spawn(run.clone()) {
+            Ok(thread) => Aside { thread: Some(thread), done: None, cancel },
+            Err(_) => Aside { thread: None, done: Some(run()), cancel },
+        }
     }
 
     pub fn is_done(&self) -> bool {
@@ -39,7 +45,7 @@ impl<T: Send + 'static> Aside<T> {
     pub fn finish(mut self) -> Result<T> {
         match self.thread.take() {
             Some(thread) => thread.join().unwrap_or_else(|_| Err(threads::died())),
-            None => Err(threads::died()),
+            None => self.done.take().unwrap_or_else(|| Err(threads::died())),
         }
     }
 }

@@ -154,18 +154,9 @@ impl Check<'_> {
 
     /// Redacted or dropped, all values look the same: rows that differ would be taken for one.
     fn hidden(&self, p: &mut Problems, column: usize, span: &Span, what: &str) {
-        let mask = match self.mask(column) {
-            Some(Mask::Redact) => "redact",
-            Some(Mask::Drop) => "drop",
-            Some(Mask::Sha256) | None => return,
-        };
-        let name = self.name(column);
-        p.add(
-            span,
-            format!(
-                "{what} cannot use {name:?}: by mask = {mask:?} all its values look the same; use sha256"
-            ),
-        );
+        if let Some(why) = levelled(self.mask(column)) {
+            p.add(span, format!("{what} cannot use {:?}: {why}", self.name(column)));
+        }
     }
 
     fn owner(&self, p: &mut Problems) {
@@ -209,6 +200,7 @@ impl Check<'_> {
     fn lookups(&self, p: &mut Problems) {
         for lookup in self.bound.lookups() {
             for (theirs, ours) in &lookup.matches {
+                self.other_hidden(p, &ours.span, "a lookup", lookup.table, *theirs);
                 self.same_kind(p, &ours.span, "a lookup ties", ours.value, lookup.table, *theirs);
             }
         }
@@ -217,8 +209,18 @@ impl Check<'_> {
     fn references(&self, p: &mut Problems) {
         for reference in &self.bound.references {
             for (ours, theirs) in &reference.columns {
+                self.other_hidden(p, &reference.span, "a reference", reference.table, *theirs);
                 self.same_kind(p, &reference.span, "a reference ties", *ours, reference.table, *theirs);
             }
+        }
+    }
+
+    /// Masked so in the table that is searched, no value of ours ever meets one of theirs.
+    fn other_hidden(&self, p: &mut Problems, span: &Span, what: &str, table: usize, theirs: usize) {
+        let Some(other) = self.file.tables.get(table) else { return };
+        let Some(column) = other.columns.get(theirs) else { return };
+        if let Some(why) = levelled(column.mask) {
+            p.add(span, format!("{what} cannot use {}.{}: {why}", other.name.value, column.name.value));
         }
     }
 
@@ -234,6 +236,16 @@ impl Check<'_> {
             p.add(span, format!("{pair}: one is stored as SHA-256, the other is not, so they never meet"));
         }
     }
+}
+
+/// Why the values of a column with this mask cannot be told apart, if so.
+fn levelled(mask: Option<Mask>) -> Option<String> {
+    let mask = match mask? {
+        Mask::Redact => "redact",
+        Mask::Drop => "drop",
+        Mask::Sha256 => return None,
+    };
+    Some(format!("by mask = {mask:?} all its values look the same; use sha256"))
 }
 
 /// Of two columns read by paths (no other has a mask), one is stored as its SHA-256 and the other is not.

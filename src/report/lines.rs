@@ -36,7 +36,7 @@ pub fn quarantined(r: &BatchReport) -> Vec<String> {
     let more = r.quarantined.saturating_sub(lines.len() as u64);
     if more > 0 {
         let query = "millrace query 'select file, line, reason from _quarantine'";
-        lines.push(format!("  and {} more: {query}", thousands(more)));
+        lines.push(format!("  and {} more in the table _quarantine: {query}", thousands(more)));
     }
     lines
 }

@@ -3,7 +3,7 @@
 //! Needs nothing of the tables: validity comes first and asks only the pipeline.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::batch::{Bad, Chunk, Claims, Input, Position, Resume, Unread};
@@ -31,7 +31,7 @@ const LEAST: u64 = 1 << 20;
 /// What the rows of a batch may take in memory. An event's own values stand in each of its rows, so a little text
 /// can ask for a lot; what goes beyond is left for the next batch.
 const ROW_BYTES: u64 = 512 << 20;
-/// What something bad takes on its way to quarantine: its place, reason, text and key.
+/// What something bad takes on its way to quarantine besides its reason: its place, text and key.
 const REJECTED_BYTES: u64 = 1 << 10;
 
 /// What became of one file.
@@ -92,15 +92,16 @@ impl Part {
     /// `most`: bad documents that become rows.
     fn weigh(&mut self, most: u64) {
         let sum = self.checked.iter().flat_map(|c| &c.bytes).fold(0, |a: u64, b| a.saturating_add(*b));
-        let unfit: usize = self.checked.iter().map(|c| c.bad.len()).sum();
-        let bad: usize = self.range.chunks.iter().map(|c| c.bad.len()).sum();
-        let rejected = most.min((unfit + bad) as u64).saturating_mul(REJECTED_BYTES);
+        let unfit = self.checked.iter().flat_map(|c| &c.bad).map(|(_, bad)| bad);
+        let bad = self.range.chunks.iter().flat_map(|c| &c.bad);
+        let told = unfit.chain(bad).take(usize::try_from(most).unwrap_or(usize::MAX));
+        let rejected: u64 = told.map(|bad| REJECTED_BYTES + bad.reason.len() as u64).sum();
         self.row_bytes = i64::try_from(sum.saturating_add(rejected)).unwrap_or(i64::MAX);
     }
 
     /// Drops what comes after the document whose rows go beyond `limit` bytes, and ends the range before it. The
     /// file is taken up there again. The first document always stays: one event alone fits (flatten sees to it).
-    fn cut_at(&mut self, limit: u64) {
+    fn cut_at(&mut self, limit: u64, flattener: &Flattener) {
         let mut sum = 0u64;
         let weights =
             self.checked.iter().enumerate().flat_map(|(c, checked)| {
@@ -120,7 +121,7 @@ impl Part {
         if let (Some(chunk), Some(checked)) = (self.range.chunks.last_mut(), self.checked.last_mut()) {
             chunk.documents.truncate(d);
             chunk.bad.retain(|b| b.position.offset < at.offset);
-            checked.drop_from(d as u32);
+            *checked = flattener.check(chunk, 0);
         }
         self.end_at(at);
     }
@@ -137,18 +138,16 @@ impl Part {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
         range.events = 0;
         range.quarantined = 0;
+        range.duplicate_keys = 0;
         for chunk in &self.range.chunks {
             range.events += chunk.documents.len() as u64;
             range.quarantined += chunk.bad.len() as u64;
+            range.duplicate_keys += chunk.duplicate_keys();
             chunk.documents.iter().for_each(|d| hash.update(&d.hash.to_be_bytes()));
         }
         range.content_hash = hash.digest128();
         self.cut = true;
     }
-}
-
-fn take(slot: &Mutex<Option<Input>>) -> Option<Input> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// The reader, if its file holds more and can be read on where the part ended.
@@ -183,14 +182,14 @@ impl<'p> Worker<'p> {
             while room.is_left() {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(slot) = slots.get(at) else { break };
-                if let Some(input) = take(slot) {
+                if let Some(input) = threads::take(slot) {
                     done.push(self.one(at, input, budget, &room));
                 }
             }
             Ok(done)
         };
         let done = threads::each(0..self.threads.min(names.len()), work)?;
-        let left = Left { inputs: slots.iter().filter_map(take).collect(), readers: Vec::new() };
+        let left = Left { inputs: slots.iter().filter_map(threads::take).collect(), readers: Vec::new() };
         Ok(self.gather(done.into_iter().flatten().collect(), &names, left, begin))
     }
 
@@ -217,11 +216,13 @@ impl<'p> Worker<'p> {
         // A plain file has as much text as bytes; a compressed one may have any amount.
         let threads = if input.fingerprint.size * 2 > budget { self.threads } else { 1 };
         let share = LEAST.max(budget / self.threads as u64).max(input.fingerprint.size.min(budget));
+        // A file whose events are cut off is read again, so a part must not be small where few files share.
+        let rows = if threads > 1 { ROW_BYTES } else { ROW_BYTES / self.threads.min(8) as u64 };
         let opened = Reader::open(input, self.pipeline.limits);
         let (part, more) = match opened {
             Err(e) => (Err(e), None),
             Ok(mut reader) => {
-                let part = self.next(&mut reader, share, threads, ROW_BYTES / self.threads as u64);
+                let part = self.next(&mut reader, share, threads, rows);
                 let more = more(reader, &part);
                 (part, more)
             }
@@ -235,7 +236,7 @@ impl<'p> Worker<'p> {
     fn next(&self, reader: &mut Reader, budget: u64, threads: usize, rows: u64) -> std::io::Result<Part> {
         let range = reader.next(&self.guide, 0, budget, threads)?;
         let mut part = self.check(range, threads).map_err(std::io::Error::other)?;
-        part.cut_at(rows);
+        part.cut_at(rows, self.flattener);
         part.weigh(self.pipeline.limits.quarantine_documents);
         Ok(part)
     }

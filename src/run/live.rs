@@ -276,15 +276,13 @@ impl Live<'_> {
             if work.is_none() && ahead.is_none() {
                 break;
             }
-            let next = std::thread::scope(|scope| {
-                let reading = work.map(|work| scope.spawn(|| work.go(&worker)));
-                let committed = ahead.take().map_or(Ok(()), |intake| self.commit(intake));
-                let read = reading.map(|thread| thread.join().unwrap_or_else(|_| Err(threads::died())));
-                committed.and(read.transpose())
-            })?;
+            let read = || work.map(|work| work.go(&worker)).transpose();
+            let (next, committed) =
+                threads::beside(read, || ahead.take().map_or(Ok(()), |intake| self.commit(intake)))?;
+            let next = committed.and(next)?;
             ahead = next.map(|(intake, left)| {
                 self.open.extend(left.readers);
-                self.inputs = left.inputs;
+                self.inputs.extend(left.inputs);
                 intake
             });
         }

@@ -8,6 +8,7 @@ mod descriptors;
 mod full;
 mod injected;
 mod read_only;
+mod threads;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -223,6 +223,22 @@ pub struct Number {
 }
 
 impl Number {
+    /// As a numeric string may write it: with a plus, and with zeros before it.
+    pub fn in_text(text: &str) -> Option<Number> {
+        let (sign, rest) = match text.strip_prefix(['+', '-']) {
+            Some(rest) if text.starts_with('-') => ("-", rest),
+            Some(rest) => ("", rest),
+            None => ("", text),
+        };
+        let without = rest.trim_start_matches('0');
+        let zero = if without.starts_with(|c: char| c.is_ascii_digit()) || without.len() == rest.len() {
+            ""
+        } else {
+            "0"
+        };
+        Number::read(&format!("{sign}{zero}{without}"))
+    }
+
     pub fn read(text: &str) -> Option<Number> {
         let negative = text.starts_with('-');
         let text = text.strip_prefix('-').unwrap_or(text);

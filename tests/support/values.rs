@@ -8,7 +8,7 @@ use super::json::Number;
 /// `number × 10^scale` as a whole number, rounded half to even; and whether anything was rounded away. `None`
 /// beyond 60 digits: nothing of that size fits anywhere.
 fn scaled(source: &str, scale: i64) -> Option<(String, bool)> {
-    let number = Number::read(source)?;
+    let number = Number::in_text(source)?;
     let digits = number.digits.trim_start_matches('0');
     if digits.is_empty() {
         return Some(("0".to_owned(), false));
@@ -57,7 +57,7 @@ pub fn money(source: &str) -> Option<String> {
 }
 
 pub fn float(source: &str) -> Option<String> {
-    Number::read(source)?;
+    Number::in_text(source)?;
     let value: f64 = source.parse().ok()?;
     value.is_finite().then(|| format!("{value}"))
 }

@@ -36,7 +36,7 @@ fn places(history: &History) -> Vec<(PathBuf, u64)> {
     };
     let mut places: Vec<_> = all.enumerate().map(place).collect();
     if is_long() {
-        places.truncate(written.len() * 4);
+        places.truncate(written.len());
         places.extend(empty.iter().enumerate().map(place));
     } else {
         places.truncate(26);
