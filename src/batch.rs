@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 // ------------------------------------------------------------------------------------------------ discover
 
 /// What the file system says about a file. Equal to the ledger's = seen, without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fingerprint {
     /// Bytes.
     pub size: u64,

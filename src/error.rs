@@ -70,6 +70,9 @@ impl Error {
             (_, Some(CROWDED | CROWDED_SYSTEM)) => {
                 Some("allow more open files (`ulimit -n`), then start again")
             }
+            (_, Some(TRY_AGAIN)) => {
+                Some("allow more threads (`ulimit -u`, or what limits the container), then start again")
+            }
             (_, Some(FAILED)) => Some("the system's log says more; once the disk is well, start again"),
             _ => None,
         }

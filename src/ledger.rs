@@ -29,6 +29,20 @@ pub struct Mark {
     pub hash: u128,
 }
 
+impl Mark {
+    /// `batch version hash`
+    pub fn text(&self) -> String {
+        format!("{} {} {:032x}", self.batch, self.version, self.hash)
+    }
+
+    pub fn from_text(text: &str) -> Option<Mark> {
+        let mut parts = text.split(' ');
+        let (batch, version, hash) = (parts.next()?, parts.next()?, parts.next()?);
+        let hash = u128::from_str_radix(hash, 16).ok()?;
+        Some(Mark { batch: batch.parse().ok()?, version: version.parse().ok()?, hash })
+    }
+}
+
 /// What the ledger says about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerEntry {

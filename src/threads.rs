@@ -7,8 +7,8 @@ use std::thread::Builder;
 
 use crate::error::{Error, Result};
 
-/// More than a runtime of ours has.
-const RUNTIME_THREADS: usize = 8;
+/// sled has eight, a runtime of ours seven.
+const MOST_THREADS: usize = 8;
 
 /// `work` on every item, results in the items' order; the first error otherwise. All threads have ended by then.
 pub fn each<T: Send, R: Send>(
@@ -76,13 +76,18 @@ fn claim<'i, T>(next: &AtomicUsize, items: &'i [T]) -> Option<(usize, &'i T)> {
 pub fn runtime_is_possible() -> std::io::Result<()> {
     let pairs = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
     pairs.into_iter().try_for_each(|pair| pair.map(drop))?;
+    may_start()
+}
+
+/// As many threads may be started as any library of ours starts at once.
+pub fn may_start() -> std::io::Result<()> {
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let ended = Mutex::new(ended);
     std::thread::scope(|scope| {
         // All at once: each waits until the last has begun. The error of `recv` is the end that it waits for.
         let wait = || drop(ended.lock().map(|ended| ended.recv()));
         let tried: std::io::Result<Vec<_>> =
-            (0..RUNTIME_THREADS).map(|_| Builder::new().spawn_scoped(scope, wait)).collect();
+            (0..MOST_THREADS).map(|_| Builder::new().spawn_scoped(scope, wait)).collect();
         drop(end);
         tried.map(drop)
     })

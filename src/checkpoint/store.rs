@@ -13,6 +13,7 @@ use crate::clock;
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
 use crate::ledger::{Ledger, LedgerEntry, Mark};
+use crate::threads;
 
 /// Beside `.gitkeep` and what was set aside, sled has a folder to itself.
 const NAME: &str = "sled";
@@ -225,6 +226,9 @@ fn open_sled(path: &Path) -> std::result::Result<sled::Db, Fault> {
         let told = "the clock of this machine says that it is before 1970: set it and start again";
         return Err(Fault::Place(Error::Config(told.into())));
     }
+    // Without threads sled would wait for ever; without some of them it would look damaged.
+    let refused = |source| Fault::Place(Error::System { doing: "opening the checkpoint", source });
+    threads::may_start().map_err(refused)?;
     let started = Instant::now();
     loop {
         let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES);

@@ -13,6 +13,7 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use tokio::sync::watch::{Receiver, Sender};
 
 use super::name::{is_event_file, name_below, raw_path};
+use crate::threads;
 
 /// Beyond this a full listing is cheaper than remembering.
 const MOST_HINTS: usize = 100_000;
@@ -83,6 +84,10 @@ impl Watch {
     }
 
     pub fn start(&mut self) {
+        // notify would not notice that it has no thread, and panic when it is asked to watch.
+        if let Err(e) = threads::may_start() {
+            return self.warn(&notify::Error::io(e));
+        }
         let shared = self.shared.clone();
         match notify::recommended_watcher(move |event| shared.on_event(event)) {
             Ok(watcher) => self.watcher = Some(watcher),

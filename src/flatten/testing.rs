@@ -31,7 +31,7 @@ impl Pipe {
                 file_bytes: 0,
                 ratio: 0,
                 quarantine_text_bytes: 0,
-                quarantine_documents: 0,
+                quarantine_documents: 1000,
             },
             event: Event { key: Vec::new(), sequence: Vec::new() },
             tables: Vec::new(),

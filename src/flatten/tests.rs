@@ -239,7 +239,20 @@ fn long_values_and_reasons_are_capped() {
     assert!(reason(&long).contains(&shown));
     let many = format!(r#""lines":[{}]"#, vec!["{}"; 5000].join(","));
     let found = reason(&many);
-    assert!(found.ends_with("; and 4000 more") && found.len() < 70_000, "{}", found.len());
+    let (told, more) = found.strip_suffix(" more").unwrap().rsplit_once("; and ").unwrap();
+    assert_eq!(told.split("; ").count() + more.parse::<usize>().unwrap(), 5000);
+    assert!(found.len() < 5000, "{}", found.len());
+}
+
+/// Nobody is told why the ten thousandth document of a file does not fit, so nobody works it out.
+#[test]
+fn reasons_beyond_those_that_are_told_are_not_worked_out() {
+    let mut pipeline = shop();
+    pipeline.limits.quarantine_documents = 2;
+    let checked = Flattener::new(&pipeline).check(&chunk_of(&["{}", "{}", "{}", "{}"]), 0);
+    let reasons: Vec<&str> = checked.bad.iter().map(|(_, bad)| bad.reason.as_str()).collect();
+    assert!(reasons[..2].iter().all(|reason| reason.contains("is missing")), "{reasons:?}");
+    assert_eq!(reasons[2..], ["does not fit the pipeline"; 2]);
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn system_table(system: &SystemTable) -> TableDdl {
 fn state_table() -> Object {
     let sql = format!(
         "CREATE TABLE {} (\n  \"batch_id\" INTEGER,\n  \"root_id\" TEXT,\n  \"format\" INTEGER,\n  \
-         \"pipeline\" TEXT,\n  \"fingerprint\" TEXT\n)",
+         \"pipeline\" TEXT,\n  \"fingerprint\" TEXT,\n  \"history\" TEXT\n)",
         quoted(STATE)
     );
     Object { name: STATE.into(), sql }

@@ -50,6 +50,8 @@ pub struct Mirror {
     /// The files as they were after the last transaction, to notice that somebody took them away.
     files: Files,
     damaged: bool,
+    /// Stored with the next batch.
+    history: Option<String>,
     /// What SQLite said of other connections' commits at our last look.
     version: i64,
     /// Another connection committed something since it was last filled or opened.
@@ -158,6 +160,7 @@ impl Mirror {
             conn: None,
             files: Files { database: None, log: None },
             damaged: false,
+            history: None,
             version: 0,
             touched: false,
             patience: open::PATIENCE,
@@ -196,14 +199,26 @@ impl Mirror {
         if self.reserved.is_none() || !open::reservation(&self.path).exists() {
             self.reserved = Some(open::reserve(&self.path, self.patience)?);
         }
-        let Opened { conn, batch } =
+        let Opened { conn, stored } =
             open::open(&self.path, &self.ddl, &self.identity, self.patience, &mut notes)?;
         self.version = open::version(&conn).map_err(|e| fault::named(&self.path, "reading the mirror", e))?;
         self.conn = Some(conn);
         self.damaged = false;
         self.touched = false;
         self.files = self.files_now();
-        Ok((batch.map_or(State::Fresh, State::Level), notes))
+        self.history = stored.history;
+        Ok((stored.batch.map_or(State::Fresh, State::Level), notes))
+    }
+
+    /// What names the tables' history up to the next batch: stored with it, and found again when the file is opened. A
+    /// batch number alone does not tell whether the tables went another way since.
+    pub fn follow(&mut self, history: String) {
+        self.history = Some(history);
+    }
+
+    /// The history that the mirror was opened with, or told to follow since.
+    pub fn history(&self) -> Option<&str> {
+        self.history.as_deref()
     }
 
     /// Whether the files are still the ones that were opened; cheap enough to ask while idle.

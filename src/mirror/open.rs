@@ -18,7 +18,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::fault;
 
 /// Raised when what is stored here means something else than before; an older or newer file is then replaced.
-pub const FORMAT: i64 = 1;
+pub const FORMAT: i64 = 2;
 
 /// A database up to this size is checked from end to end when it is opened (about 0.1 s); a larger one is trusted
 /// until SQLite meets the damage, because start must not cost what the tables hold.
@@ -37,8 +37,16 @@ pub struct Identity {
 
 pub struct Opened {
     pub conn: Connection,
+    pub stored: Stored,
+}
+
+/// How far a mirror is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
     /// The batch it is level with; `None` = just made, never filled.
     pub batch: Option<u64>,
+    /// See [`super::Mirror::follow`].
+    pub history: Option<String>,
 }
 
 /// Why a file cannot be used as it is.
@@ -98,14 +106,14 @@ fn connect(path: &Path, ddl: &Ddl, identity: &Identity, patience: Duration) -> R
     if objects == 0 {
         create(&mut conn, ddl, identity).map_err(sql)?;
         fault::point("mirror.made");
-        return Ok(Opened { conn, batch: None });
+        return Ok(Opened { conn, stored: Stored::default() });
     }
     if size <= CHECK_UP_TO {
         check(&conn).map_err(sql)?.map_or(Ok(()), |why| Err(damaged(why)))?;
     }
-    let batch = recognise(&conn, ddl, identity).map_err(sql)?.map_err(other)?;
+    let stored = recognise(&conn, ddl, identity).map_err(sql)?.map_err(other)?;
     mend(&mut conn, ddl).map_err(sql)?;
-    Ok(Opened { conn, batch })
+    Ok(Opened { conn, stored })
 }
 
 /// SQLite gives its log the rights of the database when it makes it. A database that could not be written to for a
@@ -176,7 +184,7 @@ fn create(conn: &mut Connection, ddl: &Ddl, identity: &Identity) -> rusqlite::Re
         tx.execute(&view.sql, [])?;
     }
     tx.execute(
-        &format!("INSERT INTO {} VALUES (NULL, ?, ?, ?, ?)", quoted(STATE)),
+        &format!("INSERT INTO {} VALUES (NULL, ?, ?, ?, ?, NULL)", quoted(STATE)),
         (&identity.root, FORMAT, &identity.pipeline, &identity.fingerprint),
     )?;
     tx.commit()
@@ -187,21 +195,19 @@ fn check(conn: &Connection) -> rusqlite::Result<Option<String>> {
     Ok((said != "ok").then_some(said))
 }
 
-/// Level with which batch, or in what it differs from the mirror that is wanted.
-fn recognise(
-    conn: &Connection,
-    ddl: &Ddl,
-    wanted: &Identity,
-) -> rusqlite::Result<Result<Option<u64>, String>> {
+/// How far it is, or in what it differs from the mirror that is wanted.
+fn recognise(conn: &Connection, ddl: &Ddl, wanted: &Identity) -> rusqlite::Result<Result<Stored, String>> {
     if stored_sql(conn, "table", STATE)?.as_ref() != Some(&ddl.state.sql) {
         return Ok(Err("is not a mirror that this version of Millrace made".into()));
     }
-    let sql = format!("SELECT batch_id, format, root_id, pipeline, fingerprint FROM {}", quoted(STATE));
+    let sql =
+        format!("SELECT batch_id, format, root_id, pipeline, fingerprint, history FROM {}", quoted(STATE));
     let row = conn.query_row(&sql, [], |r| {
         let identity = Identity { root: r.get(2)?, pipeline: r.get(3)?, fingerprint: r.get(4)? };
-        Ok((r.get::<_, Option<i64>>(0)?, r.get::<_, i64>(1)?, identity))
+        let batch = r.get::<_, Option<i64>>(0)?.and_then(|b| u64::try_from(b).ok());
+        Ok((Stored { batch, history: r.get(5)? }, r.get::<_, i64>(1)?, identity))
     });
-    let (batch, format, found) = match row {
+    let (stored, format, found) = match row {
         Ok(row) => row,
         // No row, or values of another type than we write.
         Err(rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::InvalidColumnType(..)) => {
@@ -220,7 +226,7 @@ fn recognise(
     if let Some((trigger, table)) = foreign_trigger(conn, ddl)? {
         return Ok(Err(format!("has a trigger `{trigger}` on `{table}` that Millrace did not make")));
     }
-    Ok(Ok(batch.and_then(|b| u64::try_from(b).ok())))
+    Ok(Ok(stored))
 }
 
 /// We make no triggers: one that changes our tables while we do makes them other than what was written.

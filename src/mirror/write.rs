@@ -157,7 +157,10 @@ impl Mirror {
         }
         self.room_in_log()?;
         let mut version = self.version;
-        let done = within(self.conn.as_mut(), &self.ddl, batch_id, whole, &mut version, work);
+        let done = {
+            let history = self.history.as_deref();
+            within(self.conn.as_mut(), &self.ddl, batch_id, history, whole, &mut version, work)
+        };
         // Of what was committed before our transaction began, a rebuild leaves nothing.
         self.touched = (self.touched || version != self.version) && !(whole && done.is_ok());
         self.version = version;
@@ -227,6 +230,7 @@ fn within(
     conn: Option<&mut Connection>,
     ddl: &Ddl,
     batch_id: u64,
+    history: Option<&str>,
     whole: bool,
     version: &mut i64,
     work: impl FnOnce(&Connection, &Ddl) -> Result<(), Fault>,
@@ -245,7 +249,8 @@ fn within(
     fault::point("mirror.begun");
     work(&tx, ddl)?;
     fault::point("mirror.worked");
-    tx.prepare_cached(&format!("UPDATE {} SET batch_id = ?", quoted(STATE)))?.execute([id])?;
+    let update = format!("UPDATE {} SET batch_id = ?, history = ?", quoted(STATE));
+    tx.prepare_cached(&update)?.execute((id, history))?;
     fault::point("mirror.committing");
     tx.commit()?;
     fault::point("mirror.committed");

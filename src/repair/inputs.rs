@@ -67,8 +67,13 @@ impl Inputs {
                 self.there.insert(range.name.clone(), found);
             }
         }
+        let is_there = |range: &FileRange| contents.contains(&(range.content_hash, range.start.offset));
+        // A reading is there or gone as a whole: the ledger cannot say of a part of one what came before it.
+        let reading = |range: &FileRange| (range.name.clone(), range.fingerprint);
+        let broken: HashSet<_> =
+            ranges.iter().filter(|(_, range)| !is_there(range)).map(|(_, range)| reading(range)).collect();
         for (_, range) in ranges {
-            let there = contents.contains(&(range.content_hash, range.start.offset));
+            let there = !broken.contains(&reading(&range));
             *self.names.entry(range.name.clone()).or_insert(true) &= there;
             if !there {
                 self.gone.push(range);

@@ -70,8 +70,10 @@ pub fn repair(
     }
     let found = repair.look(&paths)?;
     fault::point("repair.looked");
-    remove_folder(&swap::building(&paths).tables)?;
     if found.is_empty() {
+        // What an earlier repair left; under the lock, for another repair may be at it.
+        let _lock = root::take_lock(&paths)?;
+        remove_folder(&swap::building(&paths).tables)?;
         return Ok(Outcome::Sound);
     }
     found.iter().flat_map(|problem| problem.lines()).for_each(|problem| say(&format!("found: {problem}")));
@@ -100,6 +102,7 @@ impl Repair<'_> {
         // Nobody may run on the old tables while they are read; they are not changed.
         self.disk.create_dir(&paths.own).at("making", &paths.own)?;
         let lock = root::take_lock(paths)?;
+        swap::is_possible(paths)?;
         let new = swap::building(paths);
         fault::point("repair.locked");
         let mut unreadable = HashSet::new();

@@ -13,7 +13,7 @@ use url::Url;
 use crate::batch::{FileId, FileRange};
 use crate::commit::Paths;
 use crate::commit::record::{Record, TableCommit};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, refused};
 use crate::merge::KeyIndex;
 use crate::pipeline::model::Pipeline;
 use crate::root::{self, load_index};
@@ -111,7 +111,7 @@ impl Old {
     pub fn table(&self, at: usize) -> Result<OldTable> {
         let def = &self.defs[at];
         let mut problems = Vec::new();
-        let index = self.index(def, at);
+        let index = self.index(def, at)?;
         let log = Log::replay(self, def, &mut problems);
         let mut paths: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for path in log.files.keys() {
@@ -135,6 +135,8 @@ impl Old {
                     total += count;
                     batches.extend(rows);
                 }
+                // What is refused may be sound: its rows must not be given up for that.
+                Err(e) if refused(&e).is_some() => return Err(e),
                 Err(e) if *alive || index.is_some() => problems.push(e.to_string()),
                 Err(_) => {}
             }
@@ -154,12 +156,15 @@ impl Old {
         Ok(OldTable { rows, files, dir, alive, alive_foreign, taken, index, problems, doubtful })
     }
 
-    fn index(&self, def: &TableDef, at: usize) -> Option<KeyIndex> {
-        if at + 1 == self.defs.len() {
-            return None;
+    /// `None` where there is none, or it is damaged.
+    fn index(&self, def: &TableDef, at: usize) -> Result<Option<KeyIndex>> {
+        let files = self.record.as_ref().and_then(|record| record.index.get(&def.name));
+        let Some(files) = files.filter(|_| at + 1 < self.defs.len()) else { return Ok(None) };
+        match load_index(def, files) {
+            Ok(index) => Ok(Some(index)),
+            Err(e) if refused(&e).is_some() => Err(e),
+            Err(_) => Ok(None),
         }
-        let files = self.record.as_ref()?.index.get(&def.name)?;
-        load_index(def, files).ok()
     }
 
     /// The decided commit of a table, if it is not in the log, or torn there.

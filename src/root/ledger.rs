@@ -38,7 +38,13 @@ impl Root {
     fn ledger_commit(&self, version: u64) -> Result<Vec<u8>> {
         let log = names::log_dir(&self.states[self.files()].table.def.dir);
         let path = log.join(names::commit_file(version));
-        self.disk.read(&path).at("reading", path)
+        match self.disk.read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::Corrupt(format!(
+                "the newest commit {} is missing: something else cleaned up there; run `millrace repair`",
+                path.display()
+            ))),
+            done => done.at("reading", path),
+        }
     }
 
     /// Ledger rows of batches after `batch`, in the order of batches, each with its batch.

@@ -10,6 +10,7 @@ use crate::batch::{Entry, FileId, Plan};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::key::owner_of;
+use crate::ledger::Mark;
 use crate::maintain::compact::owner_columns;
 use crate::mirror::{CatchUp, Change, Changed, Mirror, Outcome, State, SystemTable, TableRef};
 use crate::root::{Root, State as TableState};
@@ -142,6 +143,7 @@ impl Kept {
         let done = if self.lost {
             self.restore(root, &mut notes)
         } else if self.state == State::Level(batch - 1) {
+            self.follow(root);
             match self.mirror.apply(batch, changes) {
                 Ok(Outcome::Lost(how)) => {
                     notes.push(format!("{how}; it is made again from the tables"));
@@ -214,6 +216,7 @@ impl Kept {
 
     fn fill(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
         let begin = Instant::now();
+        self.follow(root);
         let outcome = rebuild(root, &mut self.mirror)?;
         self.refilled = Some(Tried::since(begin));
         self.settled(outcome, root, notes)
@@ -221,13 +224,32 @@ impl Kept {
 
     fn restore(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
         self.restored(notes)?;
+        let mark = self.mirror.history().and_then(Mark::from_text);
+        if self.state != State::Fresh && !mark.is_some_and(|mark| root.has_mark(&mark)) {
+            notes.push(
+                "nothing in the tables' log shows that the mirror follows them (they were put back to an older state, \
+                 or it is far behind); it is filled again"
+                    .into(),
+            );
+            self.state = State::Fresh;
+        }
         self.bring_level(root, notes)
+    }
+
+    /// The next that is written makes the mirror one of the tables as they are now.
+    fn follow(&mut self, root: &Root) {
+        if let Some(mark) = root.decided_mark().or_else(|| root.ledger_mark().ok()) {
+            self.mirror.follow(mark.text());
+        }
     }
 
     fn bring_level(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
         let now = root.record.batch;
+        if self.state == State::Level(now) {
+            return Ok(());
+        }
+        self.follow(root);
         let outcome = match self.state {
-            State::Level(batch) if batch == now => return Ok(()),
             State::Level(batch) if batch < now => catch_up(root, &mut self.mirror, batch)?,
             State::Level(batch) => {
                 notes.push(format!("the mirror is at batch {batch}, the tables at {now}: it is made again"));

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, MapArray, RecordBatch, StructArray};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -25,7 +26,12 @@ use crate::threads;
 #[derive(Clone)]
 pub struct Kernel {
     engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
+    /// Where the engine reads; it lives as long as the engine.
+    _runtime: Arc<tokio::runtime::Runtime>,
 }
+
+/// Longer than any process lives.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,14 +59,19 @@ impl Kernel {
     pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Result<Self> {
         let refusal = |source| Error::System { doing: "starting the Delta engine", source };
         threads::runtime_is_possible().map_err(refusal)?;
-        let executor =
-            TokioMultiThreadExecutor::new_owned_runtime(Some(2), Some(4)).map_err(|e| match refused(&e) {
-                Some(source) => refusal(source),
-                None => Error::Bug(format!("starting the Delta engine: {e}")),
-            })?;
+        // A thread that reads stays: were it let go, the system might refuse the next one, which tokio takes for a bug.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(4)
+            .thread_keep_alive(FOR_EVER)
+            .enable_all()
+            .build()
+            .map_err(refusal)?;
+        runtime.block_on(runtime.spawn_blocking(|| ())).map_err(|_| threads::died())?;
+        let executor = TokioMultiThreadExecutor::new(runtime.handle().clone());
         let store = Arc::new(DurableStore::new(disk, temp.to_path_buf()));
         let engine = DefaultEngineBuilder::new(store).with_task_executor(Arc::new(executor)).build();
-        Ok(Kernel { engine: Arc::new(engine) })
+        Ok(Kernel { engine: Arc::new(engine), _runtime: Arc::new(runtime) })
     }
 
     /// The newest version and its live files, deletion vectors read.

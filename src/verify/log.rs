@@ -7,12 +7,12 @@ use std::path::Path;
 use roaring::RoaringTreemap;
 use serde_json::Value;
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, refused};
 use crate::tables::names;
 use crate::tables::parquet::LiveRows;
 
 /// What is wrong with the log of the table in `dir`, whose newest version is `version`: a hole, a commit that is none, a
-/// log checkpoint that cannot be read.
+/// log checkpoint that cannot be read. What only is refused (no rights, no descriptors) says nothing, and is an error.
 pub fn problems(dir: &Path, version: u64) -> Result<Vec<String>> {
     let log = names::log_dir(dir);
     let (mut problems, mut versions) = (Vec::new(), BTreeSet::new());
@@ -21,9 +21,9 @@ pub fn problems(dir: &Path, version: u64) -> Result<Vec<String>> {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if let Some(version) = names::commit_version(name) {
             versions.insert(version);
-            problems.extend(commit(&path));
+            problems.extend(commit(&path)?);
         } else if name.ends_with(".parquet") {
-            problems.extend(checkpoint(&path));
+            problems.extend(checkpoint(&path)?);
         }
     }
     // Cleaning removes the oldest first, never the newest: what is left has no hole.
@@ -34,24 +34,27 @@ pub fn problems(dir: &Path, version: u64) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-fn commit(path: &Path) -> Option<String> {
+fn commit(path: &Path) -> Result<Option<String>> {
     let damaged = |why: &dyn std::fmt::Display| Some(format!("{} is damaged ({why})", path.display()));
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(e) => return damaged(&e),
+        Err(e) if refused(&e).is_some() => return Err(Error::io("reading", path, e)),
+        Err(e) => return Ok(damaged(&e)),
     };
     if text.is_empty() {
-        return damaged(&"it is empty");
+        return Ok(damaged(&"it is empty"));
     }
-    text.lines().find_map(|line| serde_json::from_str::<Value>(line).err()).and_then(|e| damaged(&e))
+    let torn = text.lines().find_map(|line| serde_json::from_str::<Value>(line).err());
+    Ok(torn.and_then(|e| damaged(&e)))
 }
 
-fn checkpoint(path: &Path) -> Option<String> {
+fn checkpoint(path: &Path) -> Result<Option<String>> {
     let rows =
         LiveRows::open(path, RoaringTreemap::new()).and_then(|mut rows| rows.try_for_each(|r| r.map(drop)));
     match rows {
-        Ok(()) => None,
-        Err(Error::Corrupt(what)) => Some(what),
-        Err(e) => Some(e.to_string()),
+        Ok(()) => Ok(None),
+        Err(Error::Corrupt(what)) => Ok(Some(what)),
+        Err(e) if refused(&e).is_some() => Err(e),
+        Err(e) => Ok(Some(e.to_string())),
     }
 }

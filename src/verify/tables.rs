@@ -7,7 +7,7 @@ use arrow::datatypes::Int64Type;
 
 use crate::batch::{Entry, FileId};
 use crate::cell::{Cell, content_hash};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, refused};
 use crate::key::owner_of;
 use crate::maintain::compact::owner_columns;
 use crate::root::Root;
@@ -97,7 +97,8 @@ impl<'a> Look<'a> {
                 Ok(rows) => alive += rows,
                 // The next one may be damaged too, and a person wants to know.
                 Err(Error::Corrupt(what)) => self.problems.push(what),
-                Err(e @ Error::Io { .. }) => self.problems.push(e.to_string()),
+                // What is refused (no rights, no descriptors) says nothing about damage.
+                Err(e @ Error::Io { .. }) if refused(&e).is_none() => self.problems.push(e.to_string()),
                 Err(e) => return Err(e),
             }
             damaged |= !self.problems.is_empty();

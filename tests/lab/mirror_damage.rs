@@ -13,6 +13,7 @@ use crate::support::taking::{Contents, ONE_LINE, Taking, Told, add, database, lo
 use crate::support::{files, folders, mirror, oracle};
 
 mod live;
+mod other_history;
 mod told;
 
 /// A root of three batches with its mirror, the files of a fourth, and what its mirror's files were on the way.

@@ -41,6 +41,14 @@ impl Mount {
         Ok(Mount { at: at.to_path_buf(), image: None, _dir: keep })
     }
 
+    /// A folder of the same file system over one that is there.
+    pub fn bound(at: &Path, keep: tempfile::TempDir) -> Result<Mount, String> {
+        let from = at.with_file_name("bound");
+        std::fs::create_dir(&from).unwrap();
+        does("mount", &["--bind", text(&from), text(at)])?;
+        Ok(Mount { at: at.to_path_buf(), image: None, _dir: keep })
+    }
+
     /// ext4 in a file of so many MiB, mounted with these options.
     pub fn ext4(mib: u64, options: &str) -> Result<Mount, String> {
         let dir = folders::quick();

@@ -7,6 +7,7 @@ mod gone;
 mod interrupted;
 mod large;
 mod other_engines;
+mod places;
 mod single;
 mod stories;
 mod verified;
