@@ -175,9 +175,9 @@ fn row_01_a_kill_at_any_point_loses_and_doubles_nothing() {
     let mut sum = Mutex::new(Sum::default());
     let mut passed: BTreeSet<String> = BTreeSet::new();
     let mut tried = 0;
-    for seed in seeds(1, 2) {
+    for seed in seeds(1, 1) {
         tried += 1;
-        let (scenes, idle) = scenes::all(seed, pick(4, 8));
+        let (scenes, idle) = scenes::all(seed, pick(4, 6));
         passed.extend(scenes.iter().flat_map(|s| s.passed.iter().map(|(name, _)| name.clone())));
         let never: Vec<&String> = names.difference(&passed).collect();
         assert!(never.is_empty(), "no scene passes {never:?}: a scene has to be made that does");

@@ -62,7 +62,7 @@ fn row_06_a_killed_repair_is_done_again_or_finished() {
     let whole = folder.path().join("whole");
     folders::copy(&folder.tables(), &whole);
     let damaged = folders::bytes(&whole);
-    let (rounds, mut kills, mut torn) = (pick(1, 40u64), 0, 0);
+    let (rounds, mut kills, mut torn) = (pick(1, 12u64), 0, 0);
     for round in 0..rounds {
         restore(folder, &whole);
         let mut story = String::new();
@@ -104,7 +104,7 @@ fn row_06_a_repair_that_dies_at_any_durable_call_is_done_again_or_finished() {
     let undisturbed = Arc::new(FaultyDisk::new(u64::MAX, FAULTS[0]));
     assert!(matches!(repair(undisturbed.clone()).unwrap(), Outcome::FromRows { .. }));
     let total = undisturbed.calls();
-    let tries = pick(1, 150u64);
+    let tries = pick(1, 50u64);
     // The exchange of the tables comes near the end: every call of it, and some of the others.
     let last = pick(5, 24.min(total));
     let mut faults = 0;

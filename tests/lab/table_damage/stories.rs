@@ -209,7 +209,7 @@ fn row_06_any_flipped_byte_of_rows_is_seen_by_verify() {
         let (files, vectors) = live(&tables, table);
         for path in files.iter().rev().take(1).chain(vectors.iter().rev().take(1)) {
             let sound = fs::read(path).unwrap();
-            let tries = pick(2, 40).min(sound.len());
+            let tries = pick(2, 15).min(sound.len());
             for turn in 0..tries {
                 let mut bytes = sound.clone();
                 let place = (turn * sound.len() / tries + at * 7 + turn * 13) % sound.len();
@@ -236,7 +236,7 @@ fn row_06_any_flipped_byte_of_an_index_file_stops_run() {
     for table in all_tables(&folder.tables()).iter().filter(|t| *t != "_files") {
         let path = ending(&folder.tables().join(table).join("_key_index"), ".arrow").pop().unwrap();
         let sound = fs::read(&path).unwrap();
-        for turn in 0..pick(4, 60) {
+        for turn in 0..pick(4, 24) {
             let place = (turn * 104_729 + sound.len() / 2) % sound.len();
             let mut bytes = sound.clone();
             bytes[place] ^= 1 << (turn % 8);
