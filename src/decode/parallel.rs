@@ -47,8 +47,11 @@ pub fn walks(
     let mut walks = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     walks.sort_by_key(|(i, _)| *i);
     let mut walks: Vec<Walked> = walks.into_iter().map(|(_, w)| w).collect();
-    let last = walks.len().saturating_sub(1);
-    walks.iter_mut().take(last).for_each(end_skip);
+    for i in 1..walks.len() {
+        if let [before, after] = &mut walks[i - 1..=i] {
+            end_skip(before, &after.chunk.text);
+        }
+    }
     let held = 1 + walks.windows(2).take_while(|w| follows(w, guess)).count();
     let vain = walks.split_off(held.min(walks.len()));
     // A bad part or a full range that ends the chain says nothing against guessing.
@@ -70,10 +73,10 @@ fn guess(first: &Block) -> Place {
 }
 
 /// What is bad at a block's end is over where the block was cut: behind a line's end, and the next line begins with `{`,
-/// which ends every such part.
-fn end_skip(walked: &mut Walked) {
+/// which ends every such part. (Where there was no such place the first block is not cut, and this says nothing.)
+fn end_skip(walked: &mut Walked, next: &[u8]) {
     let Stop::Skip(skip) = walked.stop else { return };
-    if skip.goal != Goal::End && walked.chunk.text.ends_with(b"\n") {
+    if skip.goal != Goal::End && walked.chunk.text.ends_with(b"\n") && next.starts_with(b"{") {
         (walked.place, _) = resume(skip.goal, walked.place, Some(b'{'), 0);
         walked.stop = Stop::More;
     }
