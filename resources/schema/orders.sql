@@ -252,7 +252,8 @@ CREATE TABLE "_millrace" (
   "root_id" TEXT,
   "format" INTEGER,
   "pipeline" TEXT,
-  "fingerprint" TEXT
+  "fingerprint" TEXT,
+  "history" TEXT
 );
 
 CREATE VIEW "orders" AS
