@@ -7,7 +7,9 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, max, max_string, min, min_string};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
@@ -119,7 +121,9 @@ pub struct LiveBatch {
 impl LiveRows {
     pub fn open(path: &Path, deleted: RoaringTreemap) -> Result<Self> {
         let file = File::open(path).at("opening", path)?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        // Arrow's own copy of the schema is left alone: the columns say as much, and damaged it makes Arrow panic.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
             .and_then(|b| {
                 let rows = rows_at_once(b.metadata());
                 b.with_batch_size(rows).build()
