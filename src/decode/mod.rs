@@ -1,12 +1,16 @@
 //! Decode: bytes to documents; what cannot be decoded becomes [`crate::batch::Bad`]. Knows nothing of tables.
 //!
-//! `bytes` (decompressed text, limits; `survey`: is it sound?) -> `documents` (boundaries, recovery by `skip`) -> `scan` (one value into
-//! the arena, led by `guide`). `reader` drives them over one file; `parallel` lets several walk at once.
+//! `format` (what a name says) -> `bytes` (text in blocks; from `raw`, or `packed` once `survey` has found it sound) ->
+//! `documents` (boundaries, recovery by `skip`) -> `scan` (one value into the arena, led by `guide`). `reader` drives
+//! them over one file; `parallel` lets several walk at once.
 
 mod bytes;
 mod documents;
+mod format;
 mod guide;
+mod packed;
 mod parallel;
+mod raw;
 mod reader;
 mod scan;
 mod simd;
@@ -15,7 +19,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-pub use bytes::is_event_file;
+pub use format::is_event_file;
 pub use guide::Guide;
 pub use reader::{Range, Reader};
 

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::bytes::{End, Feed, Raw, rule};
+use super::bytes::Feed;
 use super::documents::{Block, Place, Stop, Terms, Walked, lines, resume, walk, weight};
+use super::format::rule;
 use super::guide::Guide;
+use super::packed::End;
 use super::parallel;
+use super::raw::Raw;
 use super::skip::{Goal, Rule, Skip};
 use crate::batch::{Bad, Chunk, FileRange, Fingerprint, Input, Position, Resume};
 use crate::pipeline::model::Limits;

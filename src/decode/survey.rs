@@ -8,7 +8,8 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 
-use super::bytes::{COMPRESSED, DECOMPRESSED, Failure, Packing, Raw, Steady};
+use super::format::Packing;
+use super::raw::{COMPRESSED, DECOMPRESSED, Failure, Raw, Steady};
 
 /// What is decompressed to at most this is kept.
 const KEPT: usize = 256 << 10;
