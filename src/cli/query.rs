@@ -26,7 +26,7 @@ pub struct QueryArgs {
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     /// Give up after so many seconds.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     timeout: Option<f64>,
 }
 

@@ -19,19 +19,19 @@ use crate::simulate::{Compression, Options, Output, Shop, Writer};
 Examples:
   millrace simulate -n 1000              a thousand event files at once
   millrace simulate --rate 10            ten a second until Ctrl-C
-  millrace simulate -n 50 --bad 0.1      every tenth event is bad")]
+  millrace simulate -n 50 --bad 0.1      a bad one after every tenth or so")]
 pub struct SimulateArgs {
     /// How many events; without it, on and on.
     #[arg(short = 'n', long, value_name = "N")]
     events: Option<u64>,
     /// Events a second; without it, as fast as can be (and -n is needed).
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     rate: Option<f64>,
-    /// Same seed, same events.
+    /// Same seed, same events, in files of the same names: for more, give another.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Share of bad events, 0 to 1.
-    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    /// How many bad events follow each good one, 0 to 1.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_name = "SHARE")]
     bad: f64,
     /// Folder to write into instead of the pipeline's source.
     #[arg(long, value_name = "DIR")]
@@ -40,6 +40,9 @@ pub struct SimulateArgs {
     #[arg(long, requires = "events")]
     ndjson: bool,
 }
+
+/// The pipeline that the shop's events are for.
+const ORDERS: &str = "orders";
 
 /// Events a second: one in some eleven days, and more than any machine writes.
 const SLOWEST: f64 = 1e-6;
@@ -52,9 +55,12 @@ pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
     if let Some(rate) = args.rate.filter(|r| !(SLOWEST..=FASTEST).contains(r)) {
         return Err(Error::Config(format!("--rate {rate}: give events a second, {SLOWEST} to {FASTEST}")));
     }
+    if !(0.0..=1.0).contains(&args.bad) {
+        return Err(Error::Config(format!("--bad {}: give a share, 0 to 1", args.bad)));
+    }
     let folder = match &args.into {
         Some(dir) => dir.clone(),
-        None => load_pipeline(global)?.source.path.clone(),
+        None => source(global)?,
     };
     std::fs::create_dir_all(&folder).at("making", &folder)?;
     let output = if args.ndjson {
@@ -62,8 +68,7 @@ pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
     } else {
         Output::Files { pretty: true }
     };
-    let options =
-        Options { share_bad: args.bad.clamp(0.0, 1.0), pretty: output.pretty(), ..Options::default() };
+    let options = Options { share_bad: args.bad, pretty: output.pretty(), ..Options::default() };
     let mut shop = Shop::new(args.seed, options);
     let mut writer = Writer::new(&folder, output, &format!("sim_{}", args.seed))?;
     let written = write(&mut shop, &mut writer, &args)?;
@@ -77,6 +82,16 @@ pub fn exec(global: &Global, args: SimulateArgs) -> Result<u8> {
     ));
     out.object("simulated", &serde_json::json!({ "events": written, "files": files }));
     Ok(0)
+}
+
+/// The pipeline's source folder, if the pipeline reads what this writes.
+fn source(global: &Global) -> Result<PathBuf> {
+    let pipeline = load_pipeline(global)?;
+    if pipeline.name == ORDERS {
+        return Ok(pipeline.source.path.clone());
+    }
+    let what = "simulate writes events of the built-in pipeline `orders`";
+    Err(Error::Config(format!("{what}, not of `{}`; name a folder for them: --into DIR", pipeline.name)))
 }
 
 fn write(shop: &mut Shop, writer: &mut Writer, args: &SimulateArgs) -> Result<u64> {

@@ -334,6 +334,7 @@ impl Run<'_> {
                 Some(b'u') => self.hex(at + 2),
                 Some(_) => Err(Fault::Syntax(at, "unknown escape in a string")),
             },
+            Some(b'\n' | b'\r') => Err(Fault::Syntax(at, "the line ends in the middle of a string")),
             Some(_) => Err(Fault::Syntax(at, "control character in a string")),
         }
     }

@@ -19,9 +19,9 @@ const KEPT: usize = 256 << 10;
 pub enum Survey {
     /// Sound, and this is all of it.
     Small(Vec<u8>),
-    /// Sound, or only cut off, or more than there may be: what its decompressor gives can be taken.
+    /// Sound, or more than there may be: what its decompressor gives can be taken.
     Sound,
-    /// Damaged: only so many decompressed bytes stand in members (frames) that are sound.
+    /// Damaged, or cut off, which damage can look like: only so many decompressed bytes stand in members (frames) that are sound.
     Damaged { sound: u64, why: String },
 }
 
@@ -40,12 +40,7 @@ pub fn survey(raw: &mut Raw, packing: Packing, most: u64) -> io::Result<Survey> 
         match member {
             Err(e) => {
                 failure.take()?;
-                let cut_off = e.kind() == io::ErrorKind::UnexpectedEof;
-                return Ok(if cut_off {
-                    Survey::Sound
-                } else {
-                    Survey::Damaged { sound, why: e.to_string() }
-                });
+                return Ok(Survey::Damaged { sound, why: e.to_string() });
             }
             Ok(()) if seen.made > most => return Ok(Survey::Sound),
             Ok(()) => sound = seen.made,

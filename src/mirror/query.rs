@@ -14,6 +14,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Batch, Connection, ErrorCode, Statement};
 
+use super::ddl::{STATE, quoted};
 use super::fault::named;
 use super::{reader, render};
 
@@ -45,6 +46,7 @@ pub struct Outcome {
 /// was stopped or timed out, or while the whole file is locked; `Corrupt`; `Io`.
 pub fn run(db: &Path, sql: &str, options: &Options, out: &mut dyn Write) -> Result<Outcome> {
     let conn = reader::open(db)?;
+    filled(&conn, db)?;
     guard(&conn).map_err(|e| named(db, "reading the mirror", e))?;
     watch(&conn, options);
     let mut statement = single(&conn, sql).map_err(|e| e.settle(db, options))?;
@@ -56,6 +58,20 @@ pub fn run(db: &Path, sql: &str, options: &Options, out: &mut dyn Write) -> Resu
             Ok(Outcome { rows, closed: true })
         }
         Err(stop) => Err(stop.settle(db, options)),
+    }
+}
+
+/// An empty mirror that is about to be filled has an answer to everything, and none of them is true.
+fn filled(conn: &Connection, db: &Path) -> Result<()> {
+    let sql = format!("SELECT 1 FROM {} WHERE batch_id IS NULL", quoted(STATE));
+    match conn.query_row(&sql, [], |_| Ok(())) {
+        Ok(()) => Err(Error::Busy(format!(
+            "the mirror {} is not filled yet: ask again in a moment if `millrace run` is running, else run \
+             `millrace run --once`",
+            db.display()
+        ))),
+        // No such row or table: whoever wrote it, it is there to be asked.
+        Err(_) => Ok(()),
     }
 }
 

@@ -72,7 +72,8 @@ impl Kept {
     /// Opens the mirror and brings it level. Returns what there is to say about it.
     ///
     /// # Errors
-    /// `Config` if a view of the pipeline does not work. Whatever is wrong with the file stops nothing.
+    /// `Config` if a view of the pipeline does not work, `Corrupt` if the tables are damaged where the mirror has to be
+    /// filled from them. Whatever is wrong with the mirror stops nothing.
     pub fn open(root: &Root, database: &Path) -> Result<(Kept, Vec<String>)> {
         let mirror = Mirror::closed(database, &root.pipeline, &system_tables(), root.identity.root_id())?;
         let mut kept =
@@ -80,6 +81,10 @@ impl Kept {
         let mut notes = Vec::new();
         let begin = Instant::now();
         let done = kept.restore(root, &mut notes).and_then(|()| kept.hold_against(root, &mut notes));
+        if let Err(e @ Error::Corrupt(_)) = done {
+            // The tables are: the mirror's own damage is mended.
+            return Err(e);
+        }
         kept.note_end(begin, done, root, &mut notes);
         Ok((kept, notes))
     }

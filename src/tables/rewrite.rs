@@ -9,6 +9,7 @@ use roaring::RoaringTreemap;
 
 use super::disk::Disk;
 use super::parquet::{self, Encoder, LiveRows};
+use super::table::is_as_written;
 use super::{Table, index_file, names};
 use crate::batch::FileId;
 use crate::error::{Error, IoContext, Result};
@@ -21,6 +22,7 @@ pub struct Source {
     size: u64,
     rows: u64,
     deleted: RoaringTreemap,
+    checksum: Option<String>,
 }
 
 impl Table {
@@ -28,7 +30,8 @@ impl Table {
         let live = self.files.get(&file)?;
         let size = live.action.size.max(0) as u64;
         let path = self.def.dir.join(names::data_file(file));
-        Some(Source { file, path, size, rows: live.rows, deleted: live.deleted.clone() })
+        let (deleted, checksum) = (live.deleted.clone(), live.action.checksum.clone());
+        Some(Source { file, path, size, rows: live.rows, deleted, checksum })
     }
 }
 
@@ -41,7 +44,9 @@ impl Source {
         self.rows - self.deleted.len()
     }
 
+    /// Damage must not be copied into a file whose checksum then says that it is sound.
     pub fn read(&self) -> Result<LiveRows> {
+        is_as_written(&self.path, self.checksum.as_deref())?;
         LiveRows::open(&self.path, self.deleted.clone())
     }
 }

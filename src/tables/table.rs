@@ -87,29 +87,16 @@ impl Table {
         self.files.values().map(LiveFile::alive).sum()
     }
 
-    /// The rows of a file that are alive.
+    /// The rows of a file that are alive, after holding it against its checksum: damage that still decodes would go on
+    /// into the mirror, or into the next file.
     pub fn read(&self, file: FileId) -> Result<LiveRows> {
         let live = self
             .files
             .get(&file)
             .ok_or_else(|| Error::Bug(format!("no file {file} in {}", self.def.name)))?;
-        LiveRows::open(&self.path(file), live.deleted.clone())
-    }
-
-    /// A file is, byte by byte, what was written.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if it is not.
-    pub fn check_bytes(&self, file: FileId) -> Result<()> {
         let path = self.path(file);
-        let written = self.files.get(&file).and_then(|live| live.action.checksum.as_deref());
-        let found =
-            std::fs::File::open(&path).and_then(|f| index_file::checksum_of(&f)).at("reading", &path)?;
-        if written.is_none_or(|written| written == found) {
-            return Ok(());
-        }
-        let what = "is not what was written: its checksum does not match";
-        Err(Error::Corrupt(format!("{} {what}; run `millrace repair`", path.display())))
+        is_as_written(&path, live.action.checksum.as_deref())?;
+        LiveRows::open(&path, live.deleted.clone())
     }
 
     /// Writes the batch's data file and deletion vectors, synced; the directory is the caller's to sync.
@@ -315,6 +302,19 @@ fn foreign(table: &str, path: &str) -> Error {
         "the table {table} has a file that millrace did not write ({path}); stop whatever else writes to it, then \
          run `millrace repair`"
     ))
+}
+
+/// A file is, byte by byte, what was written.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it is not.
+pub fn is_as_written(path: &Path, written: Option<&str>) -> Result<()> {
+    let found = std::fs::File::open(path).and_then(|f| index_file::checksum_of(&f)).at("reading", path)?;
+    if written.is_none_or(|written| written == found) {
+        return Ok(());
+    }
+    let what = "is not what was written: its checksum does not match";
+    Err(Error::Corrupt(format!("{} {what}; run `millrace repair`", path.display())))
 }
 
 fn num_records(stats: &str) -> Option<u64> {

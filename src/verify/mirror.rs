@@ -50,7 +50,12 @@ fn look(root: &Root, database: &Path, findings: &mut Findings) -> Result<()> {
     findings.differences.extend(mirror.integrity()?.into_iter().map(|l| format!("mirror: {l}")));
     for at in 0..root.states.len() {
         let since = findings.mirror_behind.then_some(level);
-        let (ours, theirs) = (of_table(root, at, since)?, of_mirror(root, &mirror, at, since)?);
+        let ours = match of_table(root, at, since) {
+            // Said already; the mirror may well be the one that is right.
+            Err(Error::Corrupt(_)) if !findings.differences.is_empty() => continue,
+            ours => ours?,
+        };
+        let theirs = of_mirror(root, &mirror, at, since)?;
         if ours != theirs {
             findings.differences.push(format!(
                 "mirror: {} has other rows than the table ({} and {}{}); delete {} and run again",

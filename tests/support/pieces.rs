@@ -47,9 +47,8 @@ impl Contents {
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 const WHITE: &[u8] = b" \t\r\n";
 
-/// The text, and whether it ended in damage. Members (frames) are believed up to the first one that is damaged, and
-/// nothing of that; of a file that is only cut off, what there is. A decompressor keeps back what it made in the call
-/// that meets the end, so it is called as `millrace` calls it: for 128 KiB at a time.
+/// The text, and whether it ended in damage. Members (frames) are believed up to the first one that is damaged or cut off,
+/// and nothing of that.
 fn unpacked(name: &str, bytes: &[u8]) -> (Vec<u8>, bool) {
     let packing = name.rsplit('.').next().filter(|e| ["gz", "zst"].contains(e));
     let Some(packing) = packing.filter(|_| !bytes.is_empty()) else { return (bytes.to_vec(), false) };
@@ -62,9 +61,8 @@ fn unpacked(name: &str, bytes: &[u8]) -> (Vec<u8>, bool) {
             _ => zstd::stream::read::Decoder::with_buffer(&mut input)
                 .and_then(|decoder| drain(decoder.single_frame(), &mut text)),
         };
-        if let Err(e) = member {
-            let is_cut_off = e.kind() == std::io::ErrorKind::UnexpectedEof;
-            text.truncate(if is_cut_off { text.len() } else { sound });
+        if member.is_err() {
+            text.truncate(sound);
             return (text, true);
         }
     }
