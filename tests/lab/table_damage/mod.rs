@@ -9,6 +9,7 @@ mod large;
 mod other_engines;
 mod places;
 mod single;
+mod spreading;
 mod stories;
 mod verified;
 
