@@ -791,6 +791,8 @@ fn a_log_that_readers_need_is_cut_seldom_and_with_growing_patience() {
     assert_eq!(cutting.due(1 << 20), None);
     cutting.tried(0);
     assert_eq!(cutting.due(65 << 20), Some(Duration::from_millis(50)), "as at first once it was cut");
+    // A process that was killed left a long one: the next must not begin with little patience again.
+    assert_eq!(super::write::Cutting::default().due(512 << 20), Some(Duration::from_secs(5)));
 }
 
 #[test]

@@ -27,36 +27,36 @@ pub const MOST_LOG_BYTES: u64 = 1 << 30;
 
 /// When to cut a log back that readers stand in the way of. Where several come and go there is always one that
 /// looks at an older state, and the log never gets a moment of its own; so the writer waits until those of now are
-/// gone. It does that seldom, and longer the longer the log is: each time it has grown by a quarter, twice as long.
+/// gone. It does that seldom, and longer the longer the log is, whoever wrote it: for each quarter more, twice as long.
 #[derive(Debug)]
 pub(super) struct Cutting {
     /// Bytes of the log from which on it is tried.
     from: u64,
-    patience: Duration,
 }
+
+/// How long readers are waited for at first.
+const SHORTEST: Duration = Duration::from_millis(50);
 
 /// The most that a batch waits for readers.
 const LONGEST: Duration = Duration::from_secs(5);
 
 impl Default for Cutting {
     fn default() -> Self {
-        Cutting { from: LOG_BYTES, patience: Duration::from_millis(50) }
+        Cutting { from: LOG_BYTES }
     }
 }
 
 impl Cutting {
     /// How long to wait for readers now, if it is to be tried.
     pub(super) fn due(&self, bytes: u64) -> Option<Duration> {
-        (bytes > self.from).then_some(self.patience)
+        let quarters = std::iter::successors(Some(LOG_BYTES), |size| Some(size + size / 4));
+        let steps = quarters.skip(1).take_while(|size| *size <= bytes).take(10).count();
+        (bytes > self.from).then(|| LONGEST.min(SHORTEST * (1 << steps)))
     }
 
     /// It was tried; so long is the log now.
     pub(super) fn tried(&mut self, bytes: u64) {
-        *self = if bytes <= LOG_BYTES {
-            Cutting::default()
-        } else {
-            Cutting { from: bytes + bytes / 4, patience: LONGEST.min(self.patience * 2) }
-        };
+        *self = if bytes <= LOG_BYTES { Cutting::default() } else { Cutting { from: bytes + bytes / 4 } };
     }
 }
 
