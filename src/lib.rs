@@ -15,7 +15,7 @@
 //!   (compaction and cleaning), [`verify`], [`repair`], and on top [`cli`].
 //! - What serves them: [`pipeline`] (the file: as typed, checked, compiled), [`tables`] (the one place that knows Delta
 //!   and Parquet), [`checkpoint`] (sled), [`simulate`] (a shop that writes events).
-//! - Leaves that all may use: [`batch`], [`cell`], [`clock`], [`error`], [`key`], [`ledger`], [`origin`], [`system`],
+//! - Leaves that all may use: [`batch`], [`cell`], [`clock`], [`error`], [`guard`], [`key`], [`ledger`], [`origin`], [`system`],
 //!   [`text`], [`threads`].
 //!
 //! `tests/structure.rs` holds the exact list.
@@ -38,6 +38,7 @@ pub mod discover;
 pub mod error;
 pub mod fault;
 pub mod flatten;
+pub mod guard;
 pub mod key;
 pub mod ledger;
 pub mod maintain;

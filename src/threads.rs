@@ -7,7 +7,7 @@ use std::thread::Builder;
 
 use crate::error::{Error, Result};
 
-/// sled has eight, a runtime of ours seven.
+/// sled has eight.
 const MOST_THREADS: usize = 8;
 
 /// `work` on every item, results in the items' order; the first error otherwise. All threads have ended by then.
@@ -69,14 +69,6 @@ pub fn share<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) ->
 fn claim<'i, T>(next: &AtomicUsize, items: &'i [T]) -> Option<(usize, &'i T)> {
     let at = next.fetch_add(1, Ordering::Relaxed);
     Some((at, items.get(at)?))
-}
-
-/// Tokio panics where it gets no thread, or no descriptor for its signals: more than it needs of both must be free before
-/// it is asked.
-pub fn runtime_is_possible() -> std::io::Result<()> {
-    let pairs = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
-    pairs.into_iter().try_for_each(|pair| pair.map(drop))?;
-    may_start()
 }
 
 /// As many threads may be started as any library of ours starts at once.

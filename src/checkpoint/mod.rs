@@ -8,7 +8,7 @@
 mod aside;
 #[doc(hidden)]
 pub mod codec;
-mod guard;
+mod pool;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::codec::{self, META_KEY, Meta};
-use super::guard::guard;
+use super::pool;
 use super::{Checkpoint, Lost, aside};
 use crate::batch::FileRange;
 use crate::clock;
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
+use crate::guard::guard;
 use crate::ledger::{Ledger, LedgerEntry, Mark};
 use crate::threads;
 
@@ -95,7 +96,7 @@ impl SledCheckpoint {
     /// One call into sled; the first failure is the last call, or a batch would be missing below a watermark.
     fn call(&mut self, change: impl FnOnce(&sled::Db) -> sled::Result<()>) -> std::result::Result<(), Lost> {
         let Some(db) = self.db.take() else { return Ok(()) };
-        match guard(|| change(&db)) {
+        match guard("sled", || change(&db)) {
             Ok(Ok(())) => {
                 self.db = Some(db);
                 Ok(())
@@ -159,7 +160,7 @@ impl Checkpoint for SledCheckpoint {
 impl Drop for SledCheckpoint {
     fn drop(&mut self) {
         if let Some(db) = self.db.take() {
-            let _ = guard(|| drop(db));
+            let _ = guard("sled", || drop(db));
         }
     }
 }
@@ -189,10 +190,10 @@ fn attempt(dir: &Path, tables: &Tables<'_>) -> std::result::Result<(SledCheckpoi
     remove_torn_snapshots(&path)?;
     let db = open_sled(&path)?;
     fault::point("sled.opened");
-    match guard(|| load(&db, tables)) {
+    match guard("sled", || load(&db, tables)) {
         Ok(Ok((meta, ledger))) => Ok((SledCheckpoint { db: Some(db), meta }, ledger)),
         // It did not panic, so it can be closed: its files are about to be renamed.
-        Ok(Err(why)) => match guard(|| drop(db)) {
+        Ok(Err(why)) => match guard("sled", || drop(db)) {
             Ok(()) => Err(Fault::Useless(why)),
             Err(panic) => Err(Fault::Useless(format!("{why}; {panic}"))),
         },
@@ -226,13 +227,12 @@ fn open_sled(path: &Path) -> std::result::Result<sled::Db, Fault> {
         let told = "the clock of this machine says that it is before 1970: set it and start again";
         return Err(Fault::Place(Error::Config(told.into())));
     }
-    // Without threads sled would wait for ever; without some of them it would look damaged.
+    // Without some of its threads sled would look damaged.
     let refused = |source| Fault::Place(Error::System { doing: "opening the checkpoint", source });
     threads::may_start().map_err(refused)?;
     let started = Instant::now();
     loop {
-        let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES);
-        match guard(|| config.open()) {
+        match pool::open(path, CACHE_BYTES).map_err(refused)? {
             Ok(Ok(db)) => return Ok(db),
             Ok(Err(sled::Error::Io(e))) if is_locked(&e) => {
                 if started.elapsed() > LOCK_PATIENCE {
@@ -242,7 +242,11 @@ fn open_sled(path: &Path) -> std::result::Result<sled::Db, Fault> {
             }
             Ok(Err(sled::Error::Io(e))) => return Err(fault_of(path, e)),
             Ok(Err(e)) => return Err(Fault::Useless(e.to_string())),
-            Err(panic) => return Err(Fault::Useless(panic)),
+            Err(panic) => {
+                // It may have been a thread that it was refused.
+                threads::may_start().map_err(refused)?;
+                return Err(Fault::Useless(panic));
+            }
         }
     }
 }

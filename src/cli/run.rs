@@ -17,7 +17,6 @@ use crate::report::{BatchReport, lines};
 use crate::run::{self, Found, Observer, Options, Places, Session, Stop};
 use crate::tables::LocalDisk;
 use crate::text::shown;
-use crate::threads;
 
 /// Replay the source folder, then watch it (the default command).
 ///
@@ -63,13 +62,19 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// tokio panics where it gets no descriptor for its signals: more than it needs must be free before it is asked.
+fn descriptors_are_left() -> std::io::Result<()> {
+    let pairs = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
+    pairs.into_iter().try_for_each(|pair| pair.map(drop))
+}
+
 /// The first SIGINT or SIGTERM asks to stop after the batch; the second ends the process.
 fn catch_signals() -> Result<Stop> {
     let stop = Stop::default();
     let told = stop.clone();
     let seen = AtomicU32::new(0);
     let refused = |source| Error::System { doing: "waiting for signals", source };
-    threads::runtime_is_possible().map_err(refused)?;
+    descriptors_are_left().map_err(refused)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
     let waiting = move || {
         runtime.block_on(async {

@@ -13,6 +13,7 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use tokio::sync::watch::{Receiver, Sender};
 
 use super::name::{is_event_file, name_below, raw_path};
+use crate::guard::guard;
 use crate::threads;
 
 /// Beyond this a full listing is cheaper than remembering.
@@ -130,7 +131,17 @@ impl Watch {
             state.watched.insert(name.to_owned(), Watched { inode, listing });
         }
         let path = self.shared.root.join(raw_path(name));
-        let Err(e) = watcher.watch(&path, RecursiveMode::NonRecursive) else { return };
+        let watched = guard("notify", || watcher.watch(&path, RecursiveMode::NonRecursive));
+        let e = match watched {
+            Ok(Ok(())) => return,
+            Ok(Err(e)) => e,
+            // Its thread was refused after all. What is left of it would panic once more as it is dropped.
+            Err(panic) => {
+                std::mem::forget(self.watcher.take());
+                self.shared.state().watched.remove(name);
+                return self.warn(&notify::Error::generic(&panic));
+            }
+        };
         self.shared.state().watched.remove(name);
         if matches!(e.kind, ErrorKind::MaxFilesWatch) {
             self.full = true;

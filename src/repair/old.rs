@@ -70,7 +70,7 @@ impl Old {
             Err(e) => return Err(e),
         };
         Ok(Old {
-            kernel: Kernel::new(disk.clone(), temp)?,
+            kernel: Kernel::new(disk.clone(), temp),
             disk,
             record,
             defs: root::defs(pipeline, paths),

@@ -100,7 +100,7 @@ impl Root {
         fault::point("root.recorded");
         commit::publish(disk.as_ref(), &paths, &record)?;
         fault::point("root.rolled_forward");
-        let kernel = Kernel::new(disk.clone(), &paths.temp)?;
+        let kernel = Kernel::new(disk.clone(), &paths.temp);
         let next_batch = record.batch + 1;
         let app = app_id(&pipeline.name);
         let (disk_ref, loader_paths) = (disk.as_ref(), &paths);

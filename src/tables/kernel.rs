@@ -3,35 +3,27 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{Array, AsArray, MapArray, RecordBatch, StructArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use delta_kernel::Engine;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::{Snapshot, SnapshotRef};
-use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use roaring::RoaringTreemap;
 use url::Url;
 
 use super::disk::Disk;
+use super::executor::Inline;
 use super::log::{CHECKSUM_TAG, DvDescriptor, FileAction};
 use super::store::DurableStore;
 use crate::error::{Error, Result, refused};
-use crate::threads;
 
-/// The kernel's engine over local files. The multi-threaded executor is a must: with the default one, writing a
-/// log checkpoint hangs for ever.
+/// The kernel's engine over local files.
 #[derive(Clone)]
 pub struct Kernel {
-    engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
-    /// Where the engine reads; it lives as long as the engine.
-    _runtime: Arc<tokio::runtime::Runtime>,
+    engine: Arc<DefaultEngine<Inline>>,
 }
-
-/// Longer than any process lives.
-const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,22 +48,11 @@ pub struct Logged {
 
 impl Kernel {
     /// `temp` is where files are written before they get their name.
-    pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Result<Self> {
-        let refusal = |source| Error::System { doing: "starting the Delta engine", source };
-        threads::runtime_is_possible().map_err(refusal)?;
-        // A thread that reads stays: were it let go, the system might refuse the next one, which tokio takes for a bug.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(4)
-            .thread_keep_alive(FOR_EVER)
-            .enable_all()
-            .build()
-            .map_err(refusal)?;
-        runtime.block_on(runtime.spawn_blocking(|| ())).map_err(|_| threads::died())?;
-        let executor = TokioMultiThreadExecutor::new(runtime.handle().clone());
+    pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Self {
         let store = Arc::new(DurableStore::new(disk, temp.to_path_buf()));
-        let engine = DefaultEngineBuilder::new(store).with_task_executor(Arc::new(executor)).build();
-        Ok(Kernel { engine: Arc::new(engine), _runtime: Arc::new(runtime) })
+        Kernel {
+            engine: Arc::new(DefaultEngineBuilder::new(store).with_task_executor(Arc::new(Inline)).build()),
+        }
     }
 
     /// The newest version and its live files, deletion vectors read.

@@ -1,6 +1,7 @@
 //! The one place that knows Delta and Parquet: open, scan, write, publish.
 
 pub mod disk;
+mod executor;
 pub mod index_file;
 pub mod kernel;
 pub mod log;

@@ -93,7 +93,7 @@ fn missing_at(kernel: &Kernel, table: &Path, version: u64) -> Vec<String> {
 /// Readers at the newest commits of every table find everything, whatever the clock says. How many versions.
 fn newest_are_readable(folder: &Path, story: &str) -> u64 {
     let temp = folders::quick();
-    let kernel = Kernel::new(Arc::new(LocalDisk), temp.path()).unwrap();
+    let kernel = Kernel::new(Arc::new(LocalDisk), temp.path());
     let mut looked = 0;
     for entry in fs::read_dir(folder.join("tables")).unwrap() {
         let table = entry.unwrap().path();
@@ -242,7 +242,7 @@ fn row_10_nothing_is_cleaned_up_early() {
     let taking = taking(&source, &clock);
     taking.take(folder, &mut told).unwrap();
     let temp = folders::quick();
-    let kernel = Kernel::new(Arc::new(LocalDisk), temp.path()).unwrap();
+    let kernel = Kernel::new(Arc::new(LocalDisk), temp.path());
     let mut looked = 0;
     for entry in fs::read_dir(folder.join("tables")).unwrap() {
         let table = entry.unwrap().path();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::{Input, Told};
 use crate::figures::tell;
@@ -13,7 +13,7 @@ use crate::support::history::Toll;
 use crate::support::place::until;
 use crate::support::{BINARY, Said};
 
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
 /// Where, and which rights are left.
 const DENIED: [(&str, u32); 15] = [
@@ -35,7 +35,8 @@ const DENIED: [(&str, u32); 15] = [
 ];
 
 /// The binary where everybody may get at it.
-fn open_binary(dir: &Path) -> PathBuf {
+pub fn open_binary(dir: &Path) -> PathBuf {
+    fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).unwrap();
     let binary = dir.join("millrace");
     if fs::hard_link(BINARY, &binary).is_err() {
         fs::copy(BINARY, &binary).unwrap();
@@ -43,24 +44,22 @@ fn open_binary(dir: &Path) -> PathBuf {
     binary
 }
 
-fn everything(folder: &Path) -> Vec<PathBuf> {
+/// Gives everything in the folder to a user.
+pub fn give(folder: &Path, user: u32) {
     let mut found = vec![folder.to_path_buf()];
-    let mut at = 0;
-    while at < found.len() {
-        if found[at].is_dir() {
-            let inside = fs::read_dir(&found[at]).unwrap().map(|e| e.unwrap().path());
-            let inside: Vec<PathBuf> = inside.collect();
-            found.extend(inside);
+    while let Some(path) = found.pop() {
+        chown(&path, Some(user), Some(user)).unwrap();
+        if path.is_dir() {
+            found.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
         }
-        at += 1;
     }
-    found
 }
 
-/// As somebody who is not root.
-fn run_as_nobody(input: &Input, binary: &Path, folder: &Path) -> Said {
-    let mut command = Command::new(binary);
-    command.arg("-p").arg(input.file()).args(["run", "--once"]).current_dir(folder).uid(NOBODY).gid(NOBODY);
+/// As somebody who is not root; `words` start the binary.
+pub fn run_as(user: u32, words: &[&str], input: &Input, folder: &Path) -> Said {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg("-p").arg(input.file()).args(["run", "--once"]);
+    command.current_dir(folder).stdin(Stdio::null()).uid(user).gid(user);
     // A process that another test was just starting may still hold the copy open for writing.
     let output = until("the binary may be run", 10, || match command.output() {
         Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
@@ -77,7 +76,6 @@ fn row_04_folders_and_files_that_are_denied() {
     }
     let (mut denied, mut stopped, mut toll) = (0, 0, Toll::default());
     let own = tempfile::tempdir().unwrap();
-    fs::set_permissions(own.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let binary = open_binary(own.path());
     for seed in seeds(1, 1) {
         let input = Input::new(seed);
@@ -93,12 +91,12 @@ fn row_04_folders_and_files_that_are_denied() {
                 assert!(matches!(input.run(folder.path(), &[]).code, Some(0 | 3)), "{story}");
                 fs::write(&late, &bytes).unwrap();
             }
-            everything(folder.path()).iter().for_each(|p| chown(p, Some(NOBODY), Some(NOBODY)).unwrap());
+            give(folder.path(), NOBODY);
             let target = folder.path().join(path);
             let before = fs::metadata(&target).unwrap().permissions();
             fs::set_permissions(&target, PermissionsExt::from_mode(*rights)).unwrap();
             denied += 1;
-            let said = run_as_nobody(&input, &binary, folder.path());
+            let said = run_as(NOBODY, &[binary.to_str().unwrap()], &input, folder.path());
             stopped += u64::from(Told { story: &story, may_be_damage: false }.ended(&said, &mut toll));
             fs::set_permissions(&target, before).unwrap();
             input.ends_right(folder.path(), &story, &mut toll);

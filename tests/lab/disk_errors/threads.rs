@@ -1,7 +1,10 @@
 //! The system refuses threads, from any of them on: what can be done without is done without, the rest says so and ends.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use super::denied::{give, open_binary, run_as};
 use super::{Input, Told};
 use crate::figures::tell;
 use crate::scale::{pick, seeds};
@@ -49,4 +52,39 @@ fn row_04_threads_that_are_refused() {
     assert!(refused > 0, "nothing was refused");
     let counted = [("runs", refused), ("stopped", stopped)];
     tell(4, "threads refused", &[&counted[..], &toll.paid()].concat());
+}
+
+/// Somebody who runs nothing else: the system counts the threads of all that a user runs.
+const USER: u32 = 65_533;
+
+#[test]
+fn row_04_threads_beyond_a_limit() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: a limit of threads: only root can run it as somebody else");
+    }
+    if Command::new("prlimit").arg("-V").output().is_err() {
+        return println!("skipped: a limit of threads: there is no prlimit");
+    }
+    let (mut runs, mut stopped, mut toll) = (0, 0, Toll::default());
+    let own = tempfile::tempdir().unwrap();
+    let binary = open_binary(own.path());
+    for seed in seeds(1, 3) {
+        let input = Input::new(seed);
+        fs::set_permissions(input.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        for limit in (1..pick(20, 30)).step_by(pick(3, 1)) {
+            let folder = folders::quick();
+            give(folder.path(), USER);
+            let limited = format!("--nproc={limit}");
+            let words = ["timeout", "-s", "KILL", "60", "prlimit", &limited, binary.to_str().unwrap()];
+            // `timeout` is one of the user's processes too.
+            let said = run_as(USER, &words, &input, folder.path());
+            runs += 1;
+            let story = format!("MILLRACE_SEED={seed}, at most {limit} threads of a user");
+            stopped += u64::from(Told { story: &story, may_be_damage: false }.ended(&said, &mut toll));
+            input.ends_right(folder.path(), &story, &mut toll);
+        }
+    }
+    assert!(stopped > 0, "nothing was refused");
+    assert!(stopped < runs, "no limit was enough");
+    tell(4, "thread limits", &[&[("runs", runs), ("stopped", stopped)][..], &toll.paid()].concat());
 }

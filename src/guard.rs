@@ -1,4 +1,4 @@
-//! Calls into sled that may panic: it panics where it should err, and neither may end the run.
+//! Calls into libraries that may panic: some do where they should err, and neither may end the run.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,9 +8,9 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `call`; a panic becomes its message. The message is the caller's to tell: without the hook the panic
+/// Runs `call` of the library `whose`; a panic becomes its message. The message is the caller's to tell: without the hook the panic
 /// would stand on the terminal first, as if the program had failed.
-pub fn guard<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+pub fn guard<T>(whose: &str, call: impl FnOnce() -> T) -> Result<T, String> {
     quiet_hook();
     let before = GUARDED.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(call));
@@ -18,7 +18,7 @@ pub fn guard<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     outcome.map_err(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        format!("sled panicked: {}", text.unwrap_or("no message"))
+        format!("{whose} panicked: {}", text.unwrap_or("no message"))
     })
 }
 
@@ -41,10 +41,10 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_its_message() {
-        assert_eq!(guard(|| 1), Ok(1));
-        let text = guard(|| -> u8 { panic!("no page {}", 7) });
+        assert_eq!(guard("sled", || 1), Ok(1));
+        let text = guard("sled", || -> u8 { panic!("no page {}", 7) });
         assert_eq!(text, Err("sled panicked: no page 7".into()));
-        let text = guard(|| -> u8 { panic!("plain") });
+        let text = guard("sled", || -> u8 { panic!("plain") });
         assert_eq!(text, Err("sled panicked: plain".into()));
         assert!(!GUARDED.get());
     }
