@@ -91,7 +91,7 @@ fn plain(c: char) -> bool {
 /// Text from events must not steer a terminal: control characters, and those that turn the writing round, appear
 /// by their escapes. A line break would break the table as well.
 pub fn shown(text: &str) -> String {
-    if text.chars().all(plain) {
+    if text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') || text.chars().all(plain) {
         return text.to_owned();
     }
     text.chars().fold(String::new(), |mut out, c| {

@@ -162,7 +162,8 @@ fn cut(text: String, limit: Option<usize>) -> String {
 /// Columns that a text takes on a terminal, near enough: East Asian characters and emoji take two, combining ones
 /// none.
 pub fn width(text: &str) -> usize {
-    text.chars().map(char_width).sum()
+    // A blob in hex may be long.
+    if text.is_ascii() { text.len() } else { text.chars().map(char_width).sum() }
 }
 
 fn char_width(c: char) -> usize {

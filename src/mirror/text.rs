@@ -96,7 +96,7 @@ pub fn real_text(r: f64) -> String {
 pub fn hex(bytes: &[u8]) -> String {
     let mut out = vec![0; bytes.len().saturating_mul(2)];
     crate::key::hex_into(bytes, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8(out).unwrap_or_default()
 }
 
 #[cfg(test)]
