@@ -302,7 +302,7 @@ impl Bench {
             "{:?}",
             intake.unread
         );
-        assert_eq!(intake.claims.valid, events.len() as u64);
+        assert_eq!(intake.stock.claims.valid, events.len() as u64);
         intake
     }
 

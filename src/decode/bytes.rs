@@ -6,10 +6,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Seek, SeekFrom};
+use std::sync::Arc;
 
 use super::format::{Packing, format};
 use super::packed::{End, Packed};
 use super::raw::{DECOMPRESSED, Raw, read};
+use super::spares::Spares;
 use crate::pipeline::model::Limits;
 
 enum Source {
@@ -26,6 +28,7 @@ pub struct Feed {
     source: Source,
     end: Option<End>,
     returned: VecDeque<Vec<u8>>,
+    spares: Arc<Spares>,
 }
 
 impl Feed {
@@ -38,7 +41,12 @@ impl Feed {
         };
         // No bytes are no gzip either, but "empty" says it better.
         let end = (size == 0 && packing != Packing::Plain).then_some(End::Clean);
-        Ok(Feed { source, end, returned: VecDeque::new() })
+        Ok(Feed { source, end, returned: VecDeque::new(), spares: Arc::default() })
+    }
+
+    /// Buffers come from here.
+    pub fn share(&mut self, spares: Arc<Spares>) {
+        self.spares = spares;
     }
 
     /// Goes to this byte of the decompressed text; only right after `new`.
@@ -70,7 +78,7 @@ impl Feed {
             return Ok(text);
         }
         self.end = match &mut self.source {
-            Source::Plain { raw, size } => read_plain(raw, size, &mut text, most)?,
+            Source::Plain { raw, size } => read_plain(raw, size, &mut text, most, &self.spares)?,
             Source::Packed(packed) => packed.read_into(&mut text, most)?,
         };
         Ok(text)
@@ -118,13 +126,18 @@ impl Feed {
 
 /// One read call for a whole small file: a buffer one byte larger than what should be left is not filled, which
 /// shows the end without asking again.
-fn read_plain(raw: &mut Raw, left: &mut u64, text: &mut Vec<u8>, most: usize) -> io::Result<Option<End>> {
+fn read_plain(
+    raw: &mut Raw,
+    left: &mut u64,
+    text: &mut Vec<u8>,
+    most: usize,
+    spares: &Spares,
+) -> io::Result<Option<End>> {
     let had = text.len();
     let known = *left > 0;
     let expected = if known { left.saturating_add(1) } else { DECOMPRESSED as u64 };
     let room = (most - had).min(usize::try_from(expected).unwrap_or(usize::MAX));
-    // A fresh zeroed buffer costs no pass over it (the system's pages are zero), a grown one would.
-    let mut buffer = vec![0; had + room];
+    let mut buffer = spares.text(had + room);
     if let Some(head) = buffer.get_mut(..had) {
         head.copy_from_slice(text);
     }

@@ -17,6 +17,7 @@ use super::guide::Guide;
 use super::scan::{Fault, Scanned, Scanner};
 use super::simd::blank_end;
 use super::skip::{Goal, Rule, Skip};
+use super::spares::Spares;
 use crate::batch::{Bad, Chunk, Document, Kind, Position};
 use crate::pipeline::model::Limits;
 
@@ -45,6 +46,7 @@ impl Place {
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
     pub guide: &'a Guide,
+    pub spares: &'a Spares,
     pub limits: Limits,
     pub rule: Rule,
 }
@@ -112,7 +114,7 @@ pub struct Walked {
 /// Decodes a block. Pure.
 pub fn walk(terms: Terms<'_>, block: Block) -> Walked {
     let Block { text, offset, line, place, whole, enough, taken } = block;
-    let values = Vec::with_capacity(text.len() / 24);
+    let values = terms.spares.values(text.len() / 24);
     let mut walk = Walk {
         terms,
         scanner: Scanner::new(terms.guide, terms.limits.depth),

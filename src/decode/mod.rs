@@ -2,7 +2,7 @@
 //!
 //! `format` (what a name says) -> `bytes` (text in blocks; from `raw`, or `packed` once `survey` has found it sound) ->
 //! `documents` (boundaries, recovery by `skip`) -> `scan` (one value into the arena, led by `guide`). `reader` drives
-//! them over one file; `parallel` lets several walk at once.
+//! them over one file; `parallel` lets several walk at once; `spares` are buffers that go round.
 
 mod bytes;
 mod documents;
@@ -15,6 +15,7 @@ mod reader;
 mod scan;
 mod simd;
 mod skip;
+mod spares;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod tests;
 pub use format::is_event_file;
 pub use guide::Guide;
 pub use reader::{Range, Reader};
+pub use spares::Spares;
 
 use std::io;
 

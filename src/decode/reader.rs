@@ -15,6 +15,7 @@ use super::packed::End;
 use super::parallel;
 use super::raw::Raw;
 use super::skip::{Goal, Rule, Skip};
+use super::spares::Spares;
 use crate::batch::{Bad, Chunk, FileRange, Fingerprint, Input, Position, Resume};
 use crate::pipeline::model::Limits;
 
@@ -41,6 +42,7 @@ pub struct Reader {
     /// To look at the file again after reading.
     file: Option<Arc<File>>,
     feed: Feed,
+    spares: Arc<Spares>,
     /// Where reading stands.
     offset: u64,
     line: u64,
@@ -105,6 +107,7 @@ impl Reader {
         Ok(Reader {
             rule: rule(&name),
             feed: Feed::new(raw, &name, fingerprint.size, &limits)?,
+            spares: Arc::default(),
             name,
             fingerprint,
             changed: false,
@@ -118,6 +121,12 @@ impl Reader {
             guessing: true,
             density: Density::default(),
         })
+    }
+
+    /// Buffers come from here; without it, from the system.
+    pub fn share(&mut self, spares: &Arc<Spares>) {
+        self.spares = Arc::clone(spares);
+        self.feed.share(Arc::clone(spares));
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -157,7 +166,8 @@ impl Reader {
         if self.offset == 0 && !self.done {
             self.byte_order_mark(size.max(3), &mut draft)?;
         }
-        let terms = Terms { guide, limits: self.limits, rule: self.rule };
+        let spares = self.spares.clone();
+        let terms = Terms { guide, spares: &spares, limits: self.limits, rule: self.rule };
         let mut left = 0;
         while !self.done && !draft.enough {
             let size = self.density.block(size);

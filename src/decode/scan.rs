@@ -42,11 +42,14 @@ pub struct Scanner<'g> {
     guide: &'g Guide,
     depth: usize,
     stack: Vec<Frame>,
+    /// By the guide's links: the slot that came next, the last time. Documents of one kind are written by one program, so
+    /// mostly it comes next again, and its name need not be looked for.
+    next: Vec<u32>,
 }
 
 impl<'g> Scanner<'g> {
     pub fn new(guide: &'g Guide, depth: usize) -> Self {
-        Scanner { guide, depth, stack: Vec::new() }
+        Scanner { guide, depth, stack: Vec::new(), next: vec![NONE; guide.links()] }
     }
 
     /// Parses the value at `at`, where no white space may stand, into `values`; spans count from the beginning
@@ -70,6 +73,7 @@ impl<'g> Scanner<'g> {
             guide: self.guide,
             depth: self.depth,
             stack: &mut self.stack,
+            next: &mut self.next,
             values,
             root,
             duplicate_keys: 0,
@@ -109,6 +113,8 @@ struct Frame {
     /// Array: the latest element, and how many there are.
     last: ValueId,
     count: u32,
+    /// Object: where it is said what comes next.
+    link: usize,
 }
 
 enum Step {
@@ -126,6 +132,7 @@ struct Run<'a> {
     guide: &'a Guide,
     depth: usize,
     stack: &'a mut Vec<Frame>,
+    next: &'a mut [u32],
     values: &'a mut Vec<Value>,
     root: usize,
     duplicate_keys: u64,
@@ -191,10 +198,10 @@ impl Run<'_> {
     #[inline(always)]
     fn open_object(&mut self) -> Result<Step, Fault> {
         self.deeper()?;
-        let slots = self.guide.node(self.target.node).map_or(0, |n| n.slots());
+        let (slots, link) = self.guide.node(self.target.node).map_or((0, 0), |n| (n.slots(), n.links));
         let (node, first) = if slots == 0 { (NONE, NONE) } else { (self.target.node, self.grow(slots)?) };
         self.set(Kind::Object, first as usize, 0, false);
-        self.stack.push(Frame { array: false, node, id: NONE, first, last: NONE, count: 0 });
+        self.stack.push(Frame { array: false, node, id: NONE, first, last: NONE, count: 0, link });
         match self.skip_blank("an object")? {
             b'}' => self.close(),
             _ => self.member(),
@@ -206,7 +213,7 @@ impl Run<'_> {
         self.deeper()?;
         let node = self.guide.node(self.target.node).map_or(NONE, |n| n.element);
         let id = self.target.id;
-        self.stack.push(Frame { array: true, node, id, first: NONE, last: NONE, count: 0 });
+        self.stack.push(Frame { array: true, node, id, first: NONE, last: NONE, count: 0, link: 0 });
         match self.skip_blank("an array")? {
             b']' => self.close_array(),
             _ => self.element(),
@@ -239,6 +246,9 @@ impl Run<'_> {
     /// The name of a member and its colon; aims at the value.
     #[inline(always)]
     fn member(&mut self) -> Result<Step, Fault> {
+        if self.expected() {
+            return Ok(Step::Value);
+        }
         if self.text.get(self.at) != Some(&b'"') {
             return self.wrong("expected a member name");
         }
@@ -248,17 +258,35 @@ impl Run<'_> {
             _ => return self.wrong("expected `:`"),
         }
         self.target = NOWHERE;
-        if let Some(&Frame { node, first, .. }) = self.stack.last()
-            && let Some(node) = self.guide.node(node)
+        if let Some(frame) = self.stack.last_mut()
+            && let Some(node) = self.guide.node(frame.node)
         {
             let name = self.text.get(start..end).unwrap_or_default();
             let found = if escaped { find_escaped(node, name) } else { node.find(name) };
-            if let Some((slot, node)) = found {
-                self.target = Target { node, id: first + slot };
+            if let Some((slot, value)) = found {
+                if let Some(next) = self.next.get_mut(frame.link) {
+                    *next = slot;
+                }
+                frame.link = node.links + 1 + slot as usize;
+                self.target = Target { node: value, id: frame.first + slot };
                 self.count_duplicate();
             }
         }
         Ok(Step::Value)
+    }
+
+    /// The member is the one that came next the last time: aims at its value.
+    #[inline(always)]
+    fn expected(&mut self) -> bool {
+        let Some(frame) = self.stack.last_mut() else { return false };
+        let Some(node) = self.guide.node(frame.node) else { return false };
+        let Some(&slot) = self.next.get(frame.link) else { return false };
+        let Some((value, end)) = node.follow(slot, self.text, self.at) else { return false };
+        frame.link = node.links + 1 + slot as usize;
+        self.target = Target { node: value, id: frame.first + slot };
+        self.at = end;
+        self.count_duplicate();
+        true
     }
 
     #[inline(always)]

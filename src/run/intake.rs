@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::batch::{Bad, Chunk, Claims, Input, Position, Resume, Unread};
-use crate::decode::{Guide, Range, Reader};
+use crate::decode::{Guide, Range, Reader, Spares};
 use crate::error::Result;
 use crate::fault;
 use crate::flatten::{Checked, Flattener};
@@ -24,6 +24,7 @@ pub struct Worker<'p> {
     pub flattener: &'p Flattener,
     pub guide: Guide,
     pub threads: usize,
+    spares: Arc<Spares>,
 }
 
 /// A file gives at least this much text at once, however many threads share a batch.
@@ -158,7 +159,8 @@ fn more(reader: Reader, part: &std::io::Result<Part>) -> Option<Reader> {
 
 impl<'p> Worker<'p> {
     pub fn new(pipeline: &'p Pipeline, flattener: &'p Flattener, threads: usize) -> Self {
-        Worker { pipeline, flattener, guide: Guide::new(&pipeline.shape), threads: threads.max(1) }
+        let (guide, spares) = (Guide::new(&pipeline.shape), Arc::default());
+        Worker { pipeline, flattener, guide, threads: threads.max(1), spares }
     }
 
     /// Takes one range of about a batch's bytes from a file that is being read.
@@ -222,6 +224,7 @@ impl<'p> Worker<'p> {
         let (part, more) = match opened {
             Err(e) => (Err(e), None),
             Ok(mut reader) => {
+                reader.share(&self.spares);
                 let part = self.next(&mut reader, share, threads, rows);
                 let more = more(reader, &part);
                 (part, more)
@@ -249,7 +252,9 @@ impl<'p> Worker<'p> {
     fn empty(&self) -> Intake {
         let tables = self.pipeline.tables.len();
         let claims = Claims { tables: vec![Vec::new(); tables], duplicates: vec![0; tables], valid: 0 };
-        Intake { claims, ..Intake::default() }
+        let mut intake = Intake::default();
+        (intake.stock.claims, intake.stock.spares) = (claims, Arc::clone(&self.spares));
+        intake
     }
 
     /// Adds a file's part, or says why it could not be read. A file that changed while it was read is read again.
@@ -279,9 +284,9 @@ impl<'p> Worker<'p> {
                 told += 1;
                 intake.rejected.push(self.rejected(file, &chunk, document, bad));
             }
-            let at = intake.chunks.len() as u32;
-            take_claims(&mut intake.claims, checked.claims, at);
-            intake.chunks.push(chunk);
+            let at = intake.stock.chunks.len() as u32;
+            take_claims(&mut intake.stock.claims, checked.claims, at);
+            intake.stock.chunks.push(chunk);
         }
         intake.rest.extend(rest);
         if part.cut {

@@ -1,15 +1,16 @@
 //! The loop: list, read ahead, run batches, wait; until there is nothing left to do or somebody says stop.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::batch::{FileRange, Input, Unread};
-use crate::decode::Reader;
 use crate::discover::{Folder, Listing, Now};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -17,7 +18,8 @@ use crate::report::BatchReport;
 use crate::text::shown;
 use crate::threads;
 
-use super::intake::{Left, Worker};
+use super::ahead::{self, Pending, Permits, Read};
+use super::intake::Worker;
 use super::{Intake, Session};
 
 #[derive(Debug, Clone)]
@@ -117,22 +119,8 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     }
     let started = Instant::now();
     let ended = Ended { source: options.source.clone(), ..Ended::default() };
-    let (open, mend) = (VecDeque::new(), (None, MENDING.0));
-    let (inputs, again) = (Vec::new(), false);
-    let mut live = Live {
-        session,
-        folder,
-        options,
-        stop,
-        observer,
-        started,
-        ended,
-        open,
-        inputs,
-        again,
-        idle: None,
-        mend,
-    };
+    let (again, mend) = (false, (None, MENDING.0));
+    let mut live = Live { session, folder, options, stop, observer, started, ended, again, idle: None, mend };
     live.go()?;
     if !stop.is_set() {
         live.session.finish()?;
@@ -153,10 +141,6 @@ struct Live<'a> {
     observer: &'a mut dyn Observer,
     started: Instant,
     ended: Ended,
-    /// Files larger than a batch, being read range by range.
-    open: VecDeque<Reader>,
-    /// Opened, but not begun.
-    inputs: Vec<Input>,
     /// Files were left in the middle, or changed between listing and reading: list again.
     again: bool,
     /// `once`: since when there is nothing left but files that are being written.
@@ -265,55 +249,87 @@ impl Live<'_> {
         Now::read(self.session.root.clock.as_ref(), self.started)
     }
 
-    /// Takes all candidates, reading one batch ahead of the one that is committed.
+    /// Takes all candidates, reading ahead of what is committed.
     fn take_all(&mut self, listing: &mut Listing) -> Result<()> {
+        let Some(inputs) = self.next_inputs(listing) else { return Ok(()) };
         let pipeline = self.session.root.pipeline.clone();
         let flattener = self.session.flattener.clone();
-        let worker = Worker::new(&pipeline, &flattener, self.options.threads);
-        let mut ahead: Option<Intake> = None;
-        loop {
-            let work = if self.stop.is_set() { None } else { self.next_work(listing) };
-            if work.is_none() && ahead.is_none() {
-                break;
+        let worker = &Worker::new(&pipeline, &flattener, self.options.threads);
+        let permits = &Permits::new();
+        let (jobs, queue) = channel();
+        let (out, results) = sync_channel(1);
+        // Kept here too, in case that there is no thread to be had.
+        let (queue, out) = (Mutex::new(Some(queue)), Mutex::new(Some(out)));
+        let run = || {
+            if let (Some(queue), Some(out)) = (threads::take(&queue), threads::take(&out)) {
+                ahead::pump(worker, permits, &queue, &out);
             }
-            let read = || work.map(|work| work.go(&worker)).transpose();
-            let (next, committed) =
-                threads::beside(read, || ahead.take().map_or(Ok(()), |intake| self.commit(intake)))?;
-            let next = committed.and(next)?;
-            ahead = next.map(|(intake, left)| {
-                self.open.extend(left.readers);
-                self.inputs.extend(left.inputs);
-                intake
-            });
+        };
+        std::thread::scope(|scope| match Builder::new().spawn_scoped(scope, run) {
+            Ok(reader) => {
+                let taken = self.take_read(listing, inputs, &jobs, &results);
+                permits.close();
+                drop((jobs, results));
+                // If it panicked, that was told as its end.
+                let _ = reader.join();
+                taken
+            }
+            Err(_) => self.take_in_turn(listing, inputs, worker),
+        })
+    }
+
+    /// Commits what another thread reads.
+    fn take_read(
+        &mut self,
+        listing: &mut Listing,
+        inputs: Vec<Input>,
+        jobs: &Sender<Vec<Input>>,
+        results: &Receiver<Read>,
+    ) -> Result<()> {
+        let hand_over = |inputs| jobs.send(inputs).map_err(|_| threads::died());
+        hand_over(inputs)?;
+        loop {
+            let Read { intake, hungry } = results.recv().map_err(|_| threads::died())?;
+            let intake = intake?;
+            // Before the commit: they are read meanwhile.
+            let next = if hungry { self.next_inputs(listing) } else { None };
+            let more = !self.stop.is_set() && (!hungry || next.is_some());
+            next.map_or(Ok(()), hand_over)?;
+            self.commit(intake)?;
+            if !more {
+                return Ok(());
+            }
         }
-        // A stop leaves the rest of a large file for the next run: its ranges so far are in the ledger.
-        for reader in self.open.drain(..) {
-            self.folder.release(reader.name());
-        }
-        for input in self.inputs.drain(..) {
-            self.folder.release(&input.name);
+    }
+
+    /// Reads and commits by turns.
+    fn take_in_turn(&mut self, listing: &mut Listing, inputs: Vec<Input>, worker: &Worker<'_>) -> Result<()> {
+        let mut pending = Pending::default();
+        let mut next = Some(inputs);
+        while let Some(inputs) = next {
+            pending.add(inputs);
+            while !pending.is_empty() && !self.stop.is_set() {
+                let intake = pending.next(worker)?;
+                self.commit(intake)?;
+            }
+            next = self.next_inputs(listing);
         }
         Ok(())
     }
 
-    fn next_work(&mut self, listing: &mut Listing) -> Option<Work> {
+    /// Files for a batch or more; `None` when there are no more, or when it is time to stop.
+    fn next_inputs(&mut self, listing: &mut Listing) -> Option<Vec<Input>> {
         let source = &self.session.root.pipeline.source;
         let (files, bytes) = (source.batch_files, source.batch_bytes);
-        if let Some(reader) = self.open.pop_front() {
-            return Some(Work::Range(Box::new(reader), bytes));
-        }
-        if !self.inputs.is_empty() {
-            return Some(Work::Files(std::mem::take(&mut self.inputs), bytes));
-        }
         let now = self.now();
-        while !listing.ready.is_empty() {
+        while !listing.ready.is_empty() && !self.stop.is_set() {
             let taken = self.folder.take(&mut listing.ready, files, bytes, now);
             self.observer.unread(&taken.unread);
             self.left_unread(&taken.unread);
             // Written to since it was listed: `once` must not leave without it.
             listing.waiting.extend(taken.waiting);
             if !taken.inputs.is_empty() {
-                return Some(Work::Files(taken.inputs, bytes));
+                return Some(taken.inputs);
             }
         }
         None
@@ -358,21 +374,5 @@ fn source_bytes(range: &FileRange) -> u64 {
         (true, true) => range.fingerprint.size,
         (true, false) => 0,
         (false, _) => range.end.offset - range.start.offset,
-    }
-}
-
-/// What is read ahead next.
-enum Work {
-    Files(Vec<Input>, u64),
-    Range(Box<Reader>, u64),
-}
-
-impl Work {
-    /// Reads, decodes, checks. Returns also what is left to read.
-    fn go(self, worker: &Worker<'_>) -> Result<(Intake, Left)> {
-        match self {
-            Work::Files(inputs, budget) => worker.files(inputs, budget),
-            Work::Range(reader, budget) => Ok(worker.range(*reader, budget)),
-        }
     }
 }

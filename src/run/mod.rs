@@ -1,5 +1,6 @@
 //! Running: open, recover, then batch after batch. The only place where all steps meet.
 
+mod ahead;
 mod cap;
 pub mod intake;
 pub mod level;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::batch::{Chunk, Claims, Counts, FileRange, Plan, Unread};
+use crate::batch::{Counts, FileRange, Plan, Unread};
 use crate::error::Result;
 use crate::fault;
 use crate::flatten::Flattener;
@@ -16,14 +16,14 @@ use crate::system::{self, Rejected};
 use crate::threads;
 
 use super::Session;
+use super::ahead::Stock;
 use super::cap::{Capped, Rest, cap};
 
 /// What reading ahead made of some files: the batch before anything of the tables was asked.
 #[derive(Debug, Default)]
 pub struct Intake {
     pub files: Vec<FileRange>,
-    pub chunks: Vec<Chunk>,
-    pub claims: Claims,
+    pub stock: Stock,
     /// File by file, in the order of each file; of one file at most as many as are told one by one.
     pub rejected: Vec<Rejected>,
     /// What is beyond that, for each file that has it.
@@ -39,13 +39,17 @@ pub struct Intake {
 impl Session {
     /// merge -> stage -> commit -> mirror -> report. On an error the batch did not happen, or the next start
     /// finds out.
-    pub fn run_batch(&mut self, intake: Intake) -> Result<BatchReport> {
+    pub fn run_batch(&mut self, mut intake: Intake) -> Result<BatchReport> {
+        let stock = std::mem::take(&mut intake.stock);
         let begin = Instant::now();
         let now = self.root.clock.now_micros();
         let batch = self.root.next_batch;
         let capped = cap(&self.root, &self.tallies, &intake, self.root.pipeline.limits.quarantine_documents)?;
         let (root, flattener, intake) = (&self.root, &self.flattener, &intake);
-        let plans = Planner { root, flattener, intake, capped: &capped, batch, now }.plans()?;
+        let plans =
+            Planner { root, flattener, intake, stock: &stock, capped: &capped, batch, now }.plans()?;
+        // Rows hold all that they need: the next but one may be read.
+        drop(stock);
         let ledger = system::files_rows(&intake.files, batch, now)?;
         let merged = ms(begin);
         fault::point("batch.merged");
@@ -105,6 +109,7 @@ struct Planner<'a> {
     root: &'a Root,
     flattener: &'a Flattener,
     intake: &'a Intake,
+    stock: &'a Stock,
     capped: &'a Capped<'a>,
     batch: u64,
     now: i64,
@@ -119,10 +124,10 @@ impl Planner<'_> {
     }
 
     fn table(&self, at: usize) -> Result<Plan> {
-        let (index, claims) = (&self.root.states[at].index, &self.intake.claims);
+        let (index, claims) = (&self.root.states[at].index, &self.stock.claims);
         let winners = merge::choose(index, &claims.tables[at]);
         let counts = winners.counts(claims.duplicates[at]);
-        let rows = self.flattener.build(at, &self.intake.chunks, &winners.claims)?;
+        let rows = self.flattener.build(at, &self.stock.chunks, &winners.claims)?;
         let mut plan = merge::plan(index, rows, file_id(self.batch)?, counts)?;
         if let Some(append) = &mut plan.append {
             let event = &self.root.pipeline.event;
