@@ -60,16 +60,15 @@ impl<'a> Cell<'a> {
     /// Appends bytes that tell this cell from every other one of its column (null from empty too). They feed
     /// [`content_of`], whose hashes are kept on disk: frozen by a fixture.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(u8::from(!self.is_null()));
         match self {
-            Cell::Null => {}
+            Cell::Null => out.push(0),
             Cell::Text(t) => encode_text(t, out),
             Cell::Hash(h) => encode_text(h, out),
-            Cell::Int(i) | Cell::Timestamp(i) => out.extend_from_slice(&i.to_le_bytes()),
-            Cell::Float(f) => out.extend_from_slice(&f.to_bits().to_le_bytes()),
-            Cell::Bool(b) => out.push(u8::from(*b)),
-            Cell::Date(d) => out.extend_from_slice(&d.to_le_bytes()),
-            Cell::Decimal { unscaled, .. } => out.extend_from_slice(&unscaled.to_le_bytes()),
+            Cell::Int(i) | Cell::Timestamp(i) => encode_bytes::<9>(&i.to_le_bytes(), out),
+            Cell::Float(f) => encode_bytes::<9>(&f.to_bits().to_le_bytes(), out),
+            Cell::Bool(b) => encode_bytes::<2>(&[u8::from(*b)], out),
+            Cell::Date(d) => encode_bytes::<5>(&d.to_le_bytes(), out),
+            Cell::Decimal { unscaled, .. } => encode_bytes::<17>(&unscaled.to_le_bytes(), out),
         }
     }
 
@@ -113,8 +112,15 @@ pub fn content_hash(encoded: &[u8]) -> u64 {
 }
 
 fn encode_text(text: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    encode_bytes::<9>(&(text.len() as u64).to_le_bytes(), out);
     out.extend_from_slice(text);
+}
+
+/// A byte that says "not null" before `bytes`, `N` in all: appended at once, for there are a hundred cells a row.
+fn encode_bytes<const N: usize>(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut all = [1; N];
+    all[1..].copy_from_slice(bytes);
+    out.extend_from_slice(&all);
 }
 
 /// `YYYY-MM-DD` of days since 1970-01-01.

@@ -58,7 +58,8 @@ pub fn owner_of(columns: &[ArrayRef], row: usize) -> u128 {
 /// written `<byte length>:<bytes>`, null as `-`. All parts null = no key.
 #[derive(Default)]
 pub struct StoredHash {
-    sha: Sha256,
+    /// Collected: SHA-256 takes one long text much quicker than many short ones.
+    parts: Vec<u8>,
     any: bool,
 }
 
@@ -69,23 +70,24 @@ impl StoredHash {
 
     pub fn part(&mut self, text: Option<&[u8]>) {
         match text {
-            None => self.sha.update(b"-"),
+            None => self.parts.push(b'-'),
             Some(t) => {
                 self.any = true;
-                self.sha.update(decimal(t.len(), &mut [0; 20]));
-                self.sha.update(b":");
-                self.sha.update(t);
+                write_part(&mut self.parts, t);
             }
         }
     }
 
-    /// 32 hex digits, or `None` when every part was null.
-    pub fn finish(self) -> Option<[u8; 32]> {
-        self.any.then(|| {
+    /// 32 hex digits, or `None` when every part was null. What is hashed next begins anew.
+    pub fn finish(&mut self) -> Option<[u8; 32]> {
+        let hash = self.any.then(|| {
             let mut out = [0; 32];
-            hex_into(&self.sha.finalize()[..16], &mut out);
+            hex_into(&Sha256::digest(&self.parts)[..16], &mut out);
             out
-        })
+        });
+        self.parts.clear();
+        self.any = false;
+        hash
     }
 }
 

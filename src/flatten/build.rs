@@ -87,7 +87,11 @@ impl<'f, 'c> Builder<'f, 'c> {
         let (chunk, view, root) = self.turn_to(claim.event)?;
         self.rows.find(view, self.plan, root, |_| {});
         let rows = std::mem::take(&mut self.rows);
-        let kept = self.scope.survivors(&rows.rows);
+        // One row has no twin, and the check saw to its key.
+        let kept = match rows.rows.len() {
+            1 => vec![(0, 0)],
+            _ => self.scope.survivors(&rows.rows),
+        };
         let first = self.built;
         for (_, ordinal) in &kept {
             if let Some(row) = rows.rows.get(*ordinal as usize) {

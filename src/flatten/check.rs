@@ -216,9 +216,9 @@ impl<'f, 'c> TableCheck<'f, 'c> {
         if !whole {
             self.report_misfits(event, &plan.needed.event, None);
         }
-        let shared = self.weigh_all(event, &plan.checked.event, of_event, None)
-            + self.computed(&plan.needed.event)
-            + 8 * plan.columns.len() as u64;
+        let leaves = plan.leaves.0.weigh(event.view, event.root, of_event);
+        let own = leaves.unwrap_or_else(|| self.weigh_all(event, &plan.checked.event, of_event, None));
+        let shared = own + self.computed(&plan.needed.event) + 8 * plan.columns.len() as u64;
         let mut bytes = 0u64;
         for ordinal in 0..self.rows.rows.len() {
             bytes = bytes.saturating_add(shared).saturating_add(self.check_row(event, ordinal));
@@ -244,10 +244,12 @@ impl<'f, 'c> TableCheck<'f, 'c> {
             None if plan.owner.is_some() => self.report_no_key(event, place),
             None => {}
         }
-        self.weigh_all(event, &plan.checked.row, row, Some(place)) + self.computed(&plan.needed.row)
+        let leaves = plan.leaves.1.weigh(event.view, event.root, row);
+        let own = leaves.unwrap_or_else(|| self.weigh_all(event, &plan.checked.row, row, Some(place)));
+        own + self.computed(&plan.needed.row)
     }
 
-    /// Checks columns that no key needs; the bytes of text in them.
+    /// Checks columns that no key needs one by one, and tells of each that does not fit; the bytes of text in the others.
     fn weigh_all(&self, event: &mut Event<'c>, columns: &[usize], row: Row, place: Option<u32>) -> u64 {
         let mut bytes = 0;
         for &column in columns {

@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod columns;
 mod explain;
+mod leaves;
 mod mask;
 mod number;
 mod plan;

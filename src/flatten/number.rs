@@ -14,18 +14,71 @@ struct Number<'a> {
 /// Far beyond any type's range, far from overflowing sums with lengths of text.
 const EXPONENT_LIMIT: i64 = 1 << 40;
 
+/// 10 to the n-th: what a decimal's precision and scale are counted in.
+const POWERS: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut n = 1;
+    while n < 39 {
+        powers[n] = powers[n - 1] * 10;
+        n += 1;
+    }
+    powers
+};
+
+/// Digits of which any number fits 64 bits.
+const FEW: usize = 18;
+
+/// Most numbers: a sign, a few digits, perhaps a point and some more; their value without the point, and how many stand
+/// behind it. Everything else takes the long way.
+#[inline]
+fn short(text: &[u8]) -> Option<(i64, usize)> {
+    let (negative, rest) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    if rest.len() > FEW {
+        return None;
+    }
+    let (mut value, mut behind, mut point) = (0i64, 0, false);
+    for b in rest {
+        match b {
+            b'0'..=b'9' => {
+                value = value * 10 + i64::from(b - b'0');
+                behind += usize::from(point);
+            }
+            b'.' if !point => point = true,
+            _ => return None,
+        }
+    }
+    // Digits before the point, and behind it if there is one.
+    let whole = rest.len() - behind - usize::from(point);
+    (whole > 0 && (behind > 0) == point).then_some((if negative { -value } else { value }, behind))
+}
+
 /// An integer: the fraction, if written, must be zero.
 pub fn int64(text: &[u8]) -> Option<i64> {
+    if let Some((value, 0)) = short(text) {
+        return Some(value);
+    }
     let n = Number::scan(text)?;
-    let magnitude = n.small().map_or_else(|| n.integer(), Some)?;
+    let magnitude = n.integer()?;
     i64::try_from(if n.negative { -magnitude } else { magnitude }).ok()
 }
 
 /// The unscaled value of a `decimal(precision, scale)`, rounded half-even; `None` where it does not fit.
 pub fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
+    if let Some((value, behind)) = short(text)
+        && let Some(missing) = usize::try_from(scale).ok().and_then(|scale| scale.checked_sub(behind))
+        && let Some(power) = POWERS.get(missing)
+        // Both are below 10 to the 18th and the 39th: their product may be too much for 128 bits.
+        && let Some(unscaled) = i128::from(value).checked_mul(*power)
+    {
+        let limit = POWERS[usize::from(precision.min(38))];
+        return (unscaled.abs() < limit).then_some(unscaled);
+    }
     let n = Number::scan(text)?;
-    let magnitude = n.small_scaled(scale).map_or_else(|| n.scaled(precision, scale), Some)?;
-    let limit = 10i128.pow(u32::from(precision.min(38)));
+    let magnitude = n.scaled(precision, scale)?;
+    let limit = POWERS[usize::from(precision.min(38))];
     (magnitude < limit).then_some(if n.negative { -magnitude } else { magnitude })
 }
 
@@ -50,22 +103,6 @@ impl<'a> Number<'a> {
             Some(_) => return None,
         };
         (!whole.is_empty()).then_some(Number { negative, whole, fraction, exponent })
-    }
-
-    /// Most numbers: a few digits, no exponent, no fraction.
-    fn small(&self) -> Option<i128> {
-        (self.exponent == 0 && self.fraction.is_empty() && self.whole.len() <= 18)
-            .then(|| i128::from(append(0, self.whole)))
-    }
-
-    /// Most amounts: few digits, no exponent, no more of a fraction than the scale has.
-    fn small_scaled(&self, scale: i8) -> Option<i128> {
-        let missing = usize::try_from(scale).ok()?.checked_sub(self.fraction.len())?;
-        if self.exponent != 0 || missing > 18 || self.whole.len() + self.fraction.len() > 18 {
-            return None;
-        }
-        let value = append(append(0, self.whole), self.fraction);
-        Some(i128::from(value) * 10i128.pow(u32::try_from(missing).ok()?))
     }
 
     fn integer(&self) -> Option<i128> {
@@ -122,11 +159,6 @@ fn exponent(text: &[u8]) -> Option<i64> {
     }
     let size = digits.iter().fold(0, |v, d| (v * 10 + i64::from(d - b'0')).min(EXPONENT_LIMIT));
     Some(if negative { -size } else { size })
-}
-
-/// At most 18 digits in all.
-fn append(value: i64, digits: &[u8]) -> i64 {
-    digits.iter().fold(value, |v, d| v * 10 + i64::from(d - b'0'))
 }
 
 #[cfg(test)]

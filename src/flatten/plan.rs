@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+use super::leaves::Leaves;
 use super::mask::{MaskTree, base};
 use crate::batch::Chunk;
 use crate::pipeline::model::{Base, Column, ColumnSource, Event, Mask, Part, Pipeline, Step, Table, Type};
@@ -44,6 +45,8 @@ pub(super) struct TablePlan {
     pub needed: Split,
     /// Path columns besides those: only whether they fit matters until the row is built.
     pub checked: Split,
+    /// The same, to be checked at once: those of the event, and those of a row.
+    pub leaves: (Leaves, Leaves),
     pub all: Split,
 }
 
@@ -121,6 +124,8 @@ impl TablePlan {
         let is_path =
             |c: &&usize| matches!(columns.get(**c), Some(ColumnPlan { source: Source::Path { .. }, .. }));
         let checked = table.order.iter().filter(|c| !needed.contains(c)).filter(is_path).copied().collect();
+        let checked = Split::new(table, checked);
+        let leaves = |of: &[usize]| Leaves::new(&columns, of);
         TablePlan {
             name: table.name.clone(),
             owner: table.kind.is_owned().then(|| table.owner_columns().to_vec()),
@@ -129,7 +134,8 @@ impl TablePlan {
             each_text: table.each_text.clone(),
             schema: table.schema(),
             needed: Split::new(table, needed),
-            checked: Split::new(table, checked),
+            leaves: (leaves(&checked.event), leaves(&checked.row)),
+            checked,
             all: Split::new(table, table.order.clone()),
             columns,
         }

@@ -25,6 +25,7 @@ pub struct Scope<'f, 'c> {
     indexes: Vec<Option<Index<'c>>>,
     text: Vec<u8>,
     parts: Vec<u8>,
+    hash: StoredHash,
 }
 
 impl<'f, 'c> Scope<'f, 'c> {
@@ -40,6 +41,7 @@ impl<'f, 'c> Scope<'f, 'c> {
             indexes: std::iter::repeat_with(|| None).take(width).collect(),
             text: Vec::new(),
             parts: Vec::new(),
+            hash: StoredHash::new(),
         }
     }
 
@@ -117,11 +119,10 @@ impl<'f, 'c> Scope<'f, 'c> {
     }
 
     fn hash(&mut self, parts: &[usize]) -> Cell<'c> {
-        let mut hash = StoredHash::new();
         for &p in parts {
-            hash.part(self.cells[p].text(&mut self.text));
+            self.hash.part(self.cells[p].text(&mut self.text));
         }
-        hash.finish().map_or(Cell::Null, Cell::Hash)
+        self.hash.finish().map_or(Cell::Null, Cell::Hash)
     }
 
     fn lookup(&mut self, column: usize, lookup: &LookupPlan) -> Cell<'c> {
@@ -152,7 +153,7 @@ pub fn weigh(view: View<'_>, plan: &ColumnPlan, root: ValueId, row: Row) -> Resu
     value.map_or(Ok(0), |v| view.weigh(v, *kind))
 }
 
-fn start(base: Base, root: ValueId, row: Row) -> ValueId {
+pub fn start(base: Base, root: ValueId, row: Row) -> ValueId {
     match base {
         Base::Event => root,
         Base::Element => row.element,
@@ -161,13 +162,20 @@ fn start(base: Base, root: ValueId, row: Row) -> ValueId {
 }
 
 /// What is stored of a value. `buf` is room for its text.
+#[inline(always)]
 pub fn mask<'c>(mask: Option<Mask>, cell: Cell<'c>, buf: &mut Vec<u8>) -> Cell<'c> {
     match mask {
         None => cell,
-        Some(Mask::Drop) => Cell::Null,
-        Some(Mask::Redact) if !cell.is_null() => Cell::Text(Cow::Borrowed(b"***")),
-        Some(Mask::Redact) => Cell::Null,
-        Some(Mask::Sha256) => cell.text(buf).map_or(Cell::Null, |text| {
+        Some(mask) => masked(mask, cell, buf),
+    }
+}
+
+fn masked<'c>(mask: Mask, cell: Cell<'c>, buf: &mut Vec<u8>) -> Cell<'c> {
+    match mask {
+        Mask::Drop => Cell::Null,
+        Mask::Redact if !cell.is_null() => Cell::Text(Cow::Borrowed(b"***")),
+        Mask::Redact => Cell::Null,
+        Mask::Sha256 => cell.text(buf).map_or(Cell::Null, |text| {
             let mut hex = vec![0; 64];
             hex_into(&Sha256::digest(text), &mut hex);
             Cell::Text(Cow::Owned(hex))

@@ -10,10 +10,9 @@ pub fn date(text: &[u8]) -> Option<i32> {
 /// UTC. Digits finer than microseconds are cut.
 pub fn timestamp(text: &[u8]) -> Option<i64> {
     let (days, rest) = day(text)?;
-    let rest = rest.strip_prefix(b"T").or(rest.strip_prefix(b"t")).or(rest.strip_prefix(b" "))?;
-    let (hour, rest) = number(rest, 2)?;
-    let (minute, rest) = number(rest.strip_prefix(b":")?, 2)?;
-    let (second, rest) = number(rest.strip_prefix(b":")?, 2)?;
+    let (time, rest) = rest.split_first_chunk::<9>()?;
+    let [b'T' | b't' | b' ', h, h2, b':', m, m2, b':', s, s2] = time else { return None };
+    let (hour, minute, second) = (pair(*h, *h2)?, pair(*m, *m2)?, pair(*s, *s2)?);
     let (micros, rest) = fraction(rest)?;
     if hour > 23 || minute > 59 || second > 59 {
         return None;
@@ -29,9 +28,10 @@ fn within(micros: i64) -> Option<i64> {
 }
 
 fn day(text: &[u8]) -> Option<(i64, &[u8])> {
-    let (year, rest) = number(text, 4)?;
-    let (month, rest) = number(rest.strip_prefix(b"-")?, 2)?;
-    let (day, rest) = number(rest.strip_prefix(b"-")?, 2)?;
+    let (date, rest) = text.split_first_chunk::<10>()?;
+    let [a, b, c, d, b'-', m, m2, b'-', day, day2] = date else { return None };
+    let year = pair(*a, *b)? * 100 + pair(*c, *d)?;
+    let (month, day) = (pair(*m, *m2)?, pair(*day, *day2)?);
     let real = year >= 1 && (1..=12).contains(&month) && day >= 1 && day <= month_length(year, month);
     real.then(|| (days_from_civil(year, month, day), rest))
 }
@@ -59,6 +59,12 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some(rest) = text.strip_prefix(b".") else {
         return Some((0, text));
     };
+    // Milliseconds, mostly.
+    if let [a, b, c, b'Z' | b'+' | b'-', ..] = rest
+        && let (Some(high), true) = (pair(*a, *b), c.is_ascii_digit())
+    {
+        return Some(((high * 10 + i64::from(c - b'0')) * 1000, rest.get(3..).unwrap_or_default()));
+    }
     let length = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
     let (digits, rest) = rest.split_at(length);
     let padded = digits.iter().copied().chain(std::iter::repeat(b'0')).take(6);
@@ -75,19 +81,16 @@ fn offset(text: &[u8]) -> Option<i64> {
         Some((b'-', rest)) => (-1, rest),
         Some(_) => return None,
     };
-    let (hours, rest) = number(rest, 2)?;
-    let (minutes, rest) = number(rest.strip_prefix(b":")?, 2)?;
-    (rest.is_empty() && hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+    let [h, h2, b':', m, m2] = rest else { return None };
+    let (hours, minutes) = (pair(*h, *h2)?, pair(*m, *m2)?);
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
-/// Exactly `width` digits.
-fn number(text: &[u8], width: usize) -> Option<(i64, &[u8])> {
-    let (digits, rest) = text.split_at_checked(width)?;
-    let mut value = 0;
-    for d in digits {
-        value = value * 10 + i64::from(d.is_ascii_digit().then(|| d - b'0')?);
-    }
-    Some((value, rest))
+/// The number that two digits make.
+#[inline]
+fn pair(tens: u8, ones: u8) -> Option<i64> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens <= 9 && ones <= 9).then(|| i64::from(tens) * 10 + i64::from(ones))
 }
 
 #[cfg(test)]

@@ -73,6 +73,12 @@ impl<'c> View<'c> {
             .take(array.end as usize)
     }
 
+    /// The value with this number, whatever it is.
+    #[inline]
+    pub fn value(self, id: ValueId) -> Option<&'c Value> {
+        self.values.get(id as usize)
+    }
+
     /// The value as a cell of `kind`, before any mask.
     pub fn fit(self, value: &Value, kind: Type) -> Result<Cell<'c>, Misfit> {
         let source = self.source(value);
@@ -89,7 +95,18 @@ impl<'c> View<'c> {
     }
 
     /// Whether the value fits `kind`, without making text: its bytes of text, 0 for other kinds.
+    #[inline]
     pub fn weigh(self, value: &Value, kind: Type) -> Result<u64, Misfit> {
+        match (kind, value.kind) {
+            (_, Kind::Absent | Kind::Null) => Ok(0),
+            (Type::Text, Kind::String) if !value.escaped => {
+                Ok(u64::from(value.end.saturating_sub(value.start)))
+            }
+            _ => self.weigh_other(value, kind),
+        }
+    }
+
+    fn weigh_other(self, value: &Value, kind: Type) -> Result<u64, Misfit> {
         if kind != Type::Text {
             return self.fit(value, kind).map(|_| 0);
         }
@@ -115,7 +132,8 @@ fn text<'c>(value: &Value, source: &'c [u8]) -> Result<Cow<'c, [u8]>, Misfit> {
 
 /// An escape of the surrogate range (or what looks like one): worth undoing the escapes to see.
 fn may_be_lone(source: &[u8]) -> bool {
-    memchr::memmem::find_iter(source, b"\\u").any(|at| matches!(source.get(at + 2), Some(b'd' | b'D')))
+    memchr::memchr_iter(b'\\', source)
+        .any(|at| matches!(source.get(at + 1..at + 3), Some([b'u', b'd' | b'D'])))
 }
 
 fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
