@@ -1,5 +1,6 @@
 //! Parquet files of a table: rows to bytes with statistics, bytes to the rows that are still alive.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -13,9 +14,11 @@ use parquet::arrow::arrow_reader::{
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value, json};
 
+use crate::cell::{Cell, content_hash};
 use crate::error::{Error, IoContext, Result, refused};
 
 /// Text longer than this gets no minimum and maximum: they would bloat the log.
@@ -25,34 +28,70 @@ const READ_ROWS: usize = 8192;
 const READ_BYTES: u64 = 64 << 20;
 
 pub fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
-    let mut encoder = Encoder::new(&rows.schema())?;
+    let mut encoder = Encoder::new(&rows.schema());
     encoder.write(rows)?;
     encoder.finish()
 }
 
 /// One file in the making.
 pub struct Encoder {
-    writer: ArrowWriter<Vec<u8>>,
+    schema: SchemaRef,
+    /// Since the first rows, which say how to write the columns.
+    writer: Option<ArrowWriter<Vec<u8>>>,
 }
 
 impl Encoder {
-    pub fn new(schema: &SchemaRef) -> Result<Self> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(bug)?))
-            .set_created_by(concat!("millrace ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
-        Ok(Encoder {
-            writer: ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(bug)?,
-        })
+    pub fn new(schema: &SchemaRef) -> Self {
+        Encoder { schema: schema.clone(), writer: None }
     }
 
     pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.writer.write(rows).map_err(bug)
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(writer(&self.schema, rows)?),
+        };
+        writer.write(rows).map_err(bug)
     }
 
     pub fn finish(self) -> Result<Vec<u8>> {
-        self.writer.into_inner().map_err(bug)
+        let writer = match self.writer {
+            Some(writer) => writer,
+            None => writer(&self.schema, &RecordBatch::new_empty(self.schema.clone()))?,
+        };
+        writer.into_inner().map_err(bug)
     }
+}
+
+fn writer(schema: &SchemaRef, rows: &RecordBatch) -> Result<ArrowWriter<Vec<u8>>> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(bug)?))
+        .set_created_by(concat!("millrace ", env!("CARGO_PKG_VERSION")).to_owned());
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        if mostly_distinct(column) {
+            let path = ColumnPath::new(vec![field.name().clone()]);
+            properties = properties.set_column_dictionary_enabled(path, false);
+        }
+    }
+    ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.build())).map_err(bug)
+}
+
+/// Rows that are looked at to see whether a column's values repeat.
+const SAMPLE: usize = 128;
+
+/// Nearly every value is another one, as in keys: a dictionary would hold them all, and their numbers beside them.
+fn mostly_distinct(column: &dyn Array) -> bool {
+    let step = column.len() / SAMPLE;
+    if step == 0 {
+        return false;
+    }
+    let mut seen = HashSet::with_capacity(SAMPLE);
+    let mut bytes = Vec::new();
+    for row in (0..SAMPLE).map(|i| i * step) {
+        bytes.clear();
+        Cell::read(column, row).encode(&mut bytes);
+        seen.insert(content_hash(&bytes));
+    }
+    seen.len() > SAMPLE - SAMPLE / 16
 }
 
 fn bug(e: parquet::errors::ParquetError) -> Error {

@@ -65,7 +65,7 @@ impl Ready {
     /// `stats` are the columns with statistics.
     pub fn writer(schema: &SchemaRef, stats: &[usize]) -> Result<ReadyWriter> {
         let keys = schema.project(stats).map_err(bug)?.into();
-        Ok(ReadyWriter { encoder: Encoder::new(schema)?, stats: stats.to_vec(), keys, kept: Vec::new() })
+        Ok(ReadyWriter { encoder: Encoder::new(schema), stats: stats.to_vec(), keys, kept: Vec::new() })
     }
 }
 
