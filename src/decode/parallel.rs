@@ -14,49 +14,58 @@ use memchr::memmem;
 use super::bytes::Feed;
 use super::documents::{Block, Place, Stop, Terms, Walked, resume, walk};
 use super::skip::Goal;
+use crate::batch::Chunk;
 
 /// Elements counted from an unknown one, by walks that begin inside an array.
 const UNKNOWN_ELEMENT: u64 = 1 << 63;
 
-/// Cuts the text from `first` on into blocks of about `size` bytes up to byte `until` of the file, and walks
-/// them on `threads` threads. Returns the walks that hold, in order (the first always does), and whether every
+/// How text is cut and shared.
+#[derive(Clone, Copy)]
+pub struct Blocks {
+    /// Bytes of one.
+    pub size: usize,
+    pub threads: usize,
+}
+
+/// Cuts the text from `first` on into blocks of about that size up to byte `until` of the file, and walks them on several
+/// threads, each of which also takes a `look` at what it walked. Returns the walks that hold, in order (the first always does), and whether every
 /// guess was right; text that was walked in vain is back in `feed`.
-pub fn walks(
+pub fn walks<T: Send>(
     terms: Terms<'_>,
     feed: &mut Feed,
     first: Block,
-    size: usize,
     until: u64,
-    threads: usize,
-) -> io::Result<(Vec<Walked>, bool)> {
+    Blocks { size, threads }: Blocks,
+    look: &(impl Fn(&Chunk) -> T + Sync),
+) -> io::Result<(Vec<(Walked, T)>, bool)> {
     let guess = guess(&first);
     let (jobs, queue) = channel();
     let (queue, done) = (Mutex::new(queue), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // Without another thread, this one does it all.
-            if Builder::new().spawn_scoped(scope, || work(terms, &queue, &done)).is_err() {
+            if Builder::new().spawn_scoped(scope, || work(terms, &queue, &done, look)).is_err() {
                 break;
             }
         }
         let cut = cut_blocks(feed, first, size, until, guess, &jobs);
         drop(jobs);
-        work(terms, &queue, &done);
+        work(terms, &queue, &done, look);
         cut
     })?;
     let mut walks = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     walks.sort_by_key(|(i, _)| *i);
-    let mut walks: Vec<Walked> = walks.into_iter().map(|(_, w)| w).collect();
+    let mut walks: Vec<(Walked, T)> = walks.into_iter().map(|(_, walk)| walk).collect();
     for i in 1..walks.len() {
-        if let [before, after] = &mut walks[i - 1..=i] {
+        if let [(before, _), (after, _)] = &mut walks[i - 1..=i] {
             end_skip(before, &after.chunk.text);
         }
     }
     let held = 1 + walks.windows(2).take_while(|w| follows(w, guess)).count();
     let vain = walks.split_off(held.min(walks.len()));
     // A bad part or a full range that ends the chain says nothing against guessing.
-    let right = vain.is_empty() || !matches!(walks.last().map(|w| w.stop), Some(Stop::More));
-    for walked in vain.into_iter().rev() {
+    let right = vain.is_empty() || !matches!(walks.last().map(|(w, _)| w.stop), Some(Stop::More));
+    for (walked, _) in vain.into_iter().rev() {
         feed.hand_back(walked.chunk.text);
     }
     Ok((walks, right))
@@ -83,8 +92,8 @@ fn end_skip(walked: &mut Walked, next: &[u8]) {
 }
 
 /// The first of two neighbouring walks ended where, and as, the second began.
-fn follows(pair: &[Walked], guess: Place) -> bool {
-    let Some(before) = pair.first() else { return false };
+fn follows<T>(pair: &[(Walked, T)], guess: Place) -> bool {
+    let Some((before, _)) = pair.first() else { return false };
     let as_guessed = match before.place {
         Place::Top => guess == Place::Top,
         // The first element may be missing, so it is not like the others.
@@ -94,12 +103,18 @@ fn follows(pair: &[Walked], guess: Place) -> bool {
     matches!(before.stop, Stop::More) && before.at == before.chunk.text.len() && as_guessed
 }
 
-fn work(terms: Terms<'_>, queue: &Mutex<Receiver<(usize, Block)>>, done: &Mutex<Vec<(usize, Walked)>>) {
+fn work<T>(
+    terms: Terms<'_>,
+    queue: &Mutex<Receiver<(usize, Block)>>,
+    done: &Mutex<Vec<(usize, (Walked, T))>>,
+    look: &impl Fn(&Chunk) -> T,
+) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((i, block)) = job else { return };
         let walked = walk(terms, block);
-        done.lock().unwrap_or_else(PoisonError::into_inner).push((i, walked));
+        let seen = look(&walked.chunk);
+        done.lock().unwrap_or_else(PoisonError::into_inner).push((i, (walked, seen)));
     }
 }
 

@@ -12,15 +12,16 @@ use super::documents::{Block, Place, Stop, Terms, Walked, lines, resume, walk, w
 use super::format::rule;
 use super::guide::Guide;
 use super::packed::End;
-use super::parallel;
+use super::parallel::{self, Blocks};
 use super::raw::Raw;
 use super::skip::{Goal, Rule, Skip};
 use super::spares::Spares;
 use crate::batch::{Bad, Chunk, FileRange, Fingerprint, Input, Position, Resume};
 use crate::pipeline::model::Limits;
 
-/// Text of one walk: large enough to make threads and carried tails cheap, small enough to stay in step.
-const BLOCK: usize = 4 << 20;
+/// Text of one walk: large enough to make threads and carried tails cheap, small enough that whoever looks at it next finds
+/// it in the processor's cache.
+const BLOCK: usize = 512 << 10;
 const SMALLEST_BLOCK: usize = 64 << 10;
 
 /// What one call of [`Reader::next`] decoded.
@@ -148,8 +149,22 @@ impl Reader {
     ///
     /// An error means that the file could not be read: try again later, from the last range that was kept.
     pub fn next(&mut self, guide: &Guide, file: u32, budget: u64, threads: usize) -> io::Result<Range> {
+        self.next_with(guide, file, budget, threads, &|_| ()).map(|(range, _)| range)
+    }
+
+    /// As [`Reader::next`], and shows every chunk to `look` on the thread that decoded it, while it is still in the
+    /// processor's cache. What `look` says of each chunk is returned beside the range. It must not depend on positions in
+    /// the file: they are settled only afterwards. Text that turns out to be cut wrongly is shown in vain.
+    pub fn next_with<T: Send>(
+        &mut self,
+        guide: &Guide,
+        file: u32,
+        budget: u64,
+        threads: usize,
+        look: &(impl Fn(&Chunk) -> T + Sync),
+    ) -> io::Result<(Range, Vec<T>)> {
         let size = usize::try_from(budget).unwrap_or(BLOCK).clamp(SMALLEST_BLOCK, BLOCK);
-        self.next_in_blocks(guide, file, budget, size, threads)
+        self.in_blocks(guide, file, budget, Blocks { size, threads }, look)
     }
 
     /// `size`: bytes of a block. The result does not depend on it, which tests and the fuzz target try.
@@ -162,9 +177,20 @@ impl Reader {
         size: usize,
         threads: usize,
     ) -> io::Result<Range> {
+        self.in_blocks(guide, file, budget, Blocks { size, threads }, &|_| ()).map(|(range, _)| range)
+    }
+
+    fn in_blocks<T: Send>(
+        &mut self,
+        guide: &Guide,
+        file: u32,
+        budget: u64,
+        Blocks { size, threads }: Blocks,
+        look: &(impl Fn(&Chunk) -> T + Sync),
+    ) -> io::Result<(Range, Vec<T>)> {
         let mut draft = Draft::new(file, self.resume(), budget);
         if self.offset == 0 && !self.done {
-            self.byte_order_mark(size.max(3), &mut draft)?;
+            self.byte_order_mark(size.max(3), &mut draft, look)?;
         }
         let spares = self.spares.clone();
         let terms = Terms { guide, spares: &spares, limits: self.limits, rule: self.rule };
@@ -173,7 +199,7 @@ impl Reader {
             let size = self.density.block(size);
             // A document that needs more text gets twice as much, so that all tries together cost two.
             let want = size.max(left * 2);
-            left = self.round(terms, want, size, threads, &mut draft)?;
+            left = self.round(terms, want, Blocks { size, threads }, &mut draft, look)?;
         }
         self.finish(draft)
     }
@@ -184,13 +210,13 @@ impl Reader {
     }
 
     /// Decodes a block or several. Returns the bytes at hand that were not dealt with.
-    fn round(
+    fn round<T: Send>(
         &mut self,
         terms: Terms<'_>,
         want: usize,
-        size: usize,
-        threads: usize,
-        draft: &mut Draft,
+        Blocks { size, threads }: Blocks,
+        draft: &mut Draft<T>,
+        look: &(impl Fn(&Chunk) -> T + Sync),
     ) -> io::Result<usize> {
         let text = self.feed.take(want)?;
         let block = Block {
@@ -210,27 +236,36 @@ impl Reader {
             && block.enough > size;
         draft.stuck = false;
         if !many {
-            return self.accept(walk(terms, block), draft);
+            let walked = walk(terms, block);
+            let seen = look(&walked.chunk);
+            return self.accept(walked, seen, draft, look);
         }
         let before = self.offset;
         // What is walked beyond the weight of a range would be handed back.
         let rest = self.density.text(draft.most_weight.saturating_sub(draft.weight));
         let until = draft.until.min(self.offset.saturating_add(rest));
-        let (walks, right) = parallel::walks(terms, &mut self.feed, block, size, until, threads)?;
+        let (walks, right) =
+            parallel::walks(terms, &mut self.feed, block, until, Blocks { size, threads }, look)?;
         self.guessing = right;
         let mut left = 0;
-        for (i, mut walked) in walks.into_iter().enumerate() {
+        for (i, (mut walked, seen)) in walks.into_iter().enumerate() {
             if i > 0 {
                 parallel::settle(&mut walked, self.line, self.place);
             }
-            left = self.accept(walked, draft)?;
+            left = self.accept(walked, seen, draft, look)?;
         }
         draft.stuck = self.offset == before;
         Ok(left)
     }
 
     /// Takes over what a walk found, and hands back what it left.
-    fn accept(&mut self, walked: Walked, draft: &mut Draft) -> io::Result<usize> {
+    fn accept<T>(
+        &mut self,
+        walked: Walked,
+        seen: T,
+        draft: &mut Draft<T>,
+        look: &impl Fn(&Chunk) -> T,
+    ) -> io::Result<usize> {
         let Walked { mut chunk, at, line, place, stop, touched } = walked;
         draft.hash.update(chunk.text.get(..at).unwrap_or_default());
         let left = if at == 0 { std::mem::take(&mut chunk.text) } else { chunk.text.split_off(at) };
@@ -243,19 +278,24 @@ impl Reader {
         if at > 0 {
             self.density = Density { weight: weight(&chunk) as u64, bytes: at as u64 };
         }
-        draft.push(chunk);
+        draft.push(chunk, seen);
         match stop {
             Stop::More => {}
             // A block may also be full before its text is dealt with.
             Stop::Enough => draft.enough = draft.weight >= draft.most_weight || self.offset >= draft.until,
-            Stop::Skip(skip) => self.skip(skip, draft)?,
-            Stop::End => self.end(draft),
+            Stop::Skip(skip) => self.skip(skip, draft, look)?,
+            Stop::End => self.end(draft, look),
         }
         Ok(rest)
     }
 
     /// Runs over the rest of a bad part without keeping it.
-    fn skip(&mut self, mut skip: Skip, draft: &mut Draft) -> io::Result<()> {
+    fn skip<T>(
+        &mut self,
+        mut skip: Skip,
+        draft: &mut Draft<T>,
+        look: &impl Fn(&Chunk) -> T,
+    ) -> io::Result<()> {
         loop {
             let mut text = self.feed.piece(SMALLEST_BLOCK)?;
             let found = skip.feed(&text);
@@ -270,26 +310,31 @@ impl Reader {
             }
             if self.feed.is_done() {
                 self.place = Place::Top;
-                self.end(draft);
+                self.end(draft, look);
                 return Ok(());
             }
         }
     }
 
     /// Leaves text behind that no chunk holds.
-    fn pass(&mut self, text: &[u8], draft: &mut Draft) {
+    fn pass<T>(&mut self, text: &[u8], draft: &mut Draft<T>) {
         draft.hash.update(text);
         self.offset += text.len() as u64;
         self.line += lines(text);
     }
 
-    fn byte_order_mark(&mut self, size: usize, draft: &mut Draft) -> io::Result<()> {
+    fn byte_order_mark<T>(
+        &mut self,
+        size: usize,
+        draft: &mut Draft<T>,
+        look: &impl Fn(&Chunk) -> T,
+    ) -> io::Result<()> {
         let mut text = self.feed.take(size)?;
         if text.starts_with(b"\xFF\xFE") || text.starts_with(b"\xFE\xFF") {
-            draft.push_bad(self.position(), "UTF-16, where UTF-8 is read".into());
+            draft.push_bad(self.position(), "UTF-16, where UTF-8 is read".into(), look);
             self.touched = true;
             self.feed.hand_back(text);
-            return self.skip(Skip::new(Goal::End), draft);
+            return self.skip(Skip::new(Goal::End), draft, look);
         }
         if text.starts_with(b"\xEF\xBB\xBF") {
             let rest = text.split_off(3);
@@ -301,12 +346,12 @@ impl Reader {
     }
 
     /// The file's end, and what it says about the file.
-    fn end(&mut self, draft: &mut Draft) {
+    fn end<T>(&mut self, draft: &mut Draft<T>, look: &impl Fn(&Chunk) -> T) {
         self.done = true;
         match self.feed.end() {
-            Some(End::Broken(reason)) => draft.push_bad(self.position(), reason.clone()),
+            Some(End::Broken(reason)) => draft.push_bad(self.position(), reason.clone(), look),
             _ if !self.touched => {
-                draft.push_bad(Position { line: 1, ..Position::default() }, "empty file".into())
+                draft.push_bad(Position { line: 1, ..Position::default() }, "empty file".into(), look)
             }
             _ => {}
         }
@@ -324,7 +369,7 @@ impl Reader {
         Resume { offset: self.offset, line: self.line, element, in_array }
     }
 
-    fn finish(&self, draft: Draft) -> io::Result<Range> {
+    fn finish<T>(&self, draft: Draft<T>) -> io::Result<(Range, Vec<T>)> {
         let count = |of: fn(&Chunk) -> u64| draft.chunks.iter().map(of).sum();
         let range = FileRange {
             name: Arc::clone(&self.name),
@@ -342,7 +387,7 @@ impl Reader {
             Some(file) => fingerprint(&file.metadata()?) != self.fingerprint,
             None => false,
         };
-        Ok(Range { chunks: draft.chunks, range, changed_while_reading })
+        Ok((Range { chunks: draft.chunks, range, changed_while_reading }, draft.seen))
     }
 }
 
@@ -358,10 +403,12 @@ fn fingerprint(of: &Metadata) -> Fingerprint {
 }
 
 /// A range in the making.
-struct Draft {
+struct Draft<T> {
     file: u32,
     start: Resume,
     chunks: Vec<Chunk>,
+    /// What was said of each chunk.
+    seen: Vec<T>,
     hash: Xxh3,
     /// The byte of the file from which on nothing more is wanted, and how much weight is enough too.
     until: u64,
@@ -374,12 +421,13 @@ struct Draft {
     stuck: bool,
 }
 
-impl Draft {
+impl<T> Draft<T> {
     fn new(file: u32, start: Resume, budget: u64) -> Self {
         Draft {
             file,
             start,
             chunks: Vec::new(),
+            seen: Vec::new(),
             hash: Xxh3::new(),
             until: start.offset.saturating_add(budget.max(1)),
             most_weight: budget / 4,
@@ -390,7 +438,7 @@ impl Draft {
         }
     }
 
-    fn push(&mut self, mut chunk: Chunk) {
+    fn push(&mut self, mut chunk: Chunk, seen: T) {
         if chunk.documents.is_empty() && chunk.bad.is_empty() {
             return;
         }
@@ -405,13 +453,16 @@ impl Draft {
         self.taken = true;
         self.weight += weight(&chunk) as u64;
         self.chunks.push(chunk);
+        self.seen.push(seen);
     }
 
     /// A bad part without text.
-    fn push_bad(&mut self, position: Position, reason: String) {
+    fn push_bad(&mut self, position: Position, reason: String, look: &impl Fn(&Chunk) -> T) {
         self.taken = true;
         if self.chunks.is_empty() {
-            self.chunks.push(Chunk { file: self.file, ..Chunk::default() });
+            let chunk = Chunk { file: self.file, ..Chunk::default() };
+            self.seen.push(look(&chunk));
+            self.chunks.push(chunk);
         }
         if let Some(chunk) = self.chunks.last_mut() {
             chunk.bad.push(Bad { position, reason, span: None, parsed: false });

@@ -10,7 +10,7 @@ const LEAST: usize = 256 << 10;
 /// A larger one was an exception, and is not kept.
 const MOST: usize = 16 << 20;
 /// Buffers of each kind that are kept; more are not in use at once with the largest batches that make sense.
-const KEPT: usize = 64;
+const KEPT: usize = 512;
 
 /// Shared by all who read for one pipeline.
 #[derive(Debug, Default)]

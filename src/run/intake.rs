@@ -85,6 +85,15 @@ struct Part {
 }
 
 impl Part {
+    /// Documents were checked before it was known where in the file they stand.
+    fn settle(&mut self) {
+        for (chunk, checked) in self.range.chunks.iter().zip(&mut self.checked) {
+            for (document, bad) in &mut checked.bad {
+                bad.position = chunk.documents.get(*document as usize).map_or(bad.position, |d| d.position);
+            }
+        }
+    }
+
     fn text_bytes(&self) -> i64 {
         let range = &self.range.range;
         i64::try_from(range.end.offset - range.start.offset).unwrap_or(i64::MAX)
@@ -237,16 +246,13 @@ impl<'p> Worker<'p> {
     }
 
     fn next(&self, reader: &mut Reader, budget: u64, threads: usize, rows: u64) -> std::io::Result<Part> {
-        let range = reader.next(&self.guide, 0, budget, threads)?;
-        let mut part = self.check(range, threads).map_err(std::io::Error::other)?;
+        let look = |chunk: &Chunk| self.flattener.check(chunk, 0);
+        let (range, checked) = reader.next_with(&self.guide, 0, budget, threads, &look)?;
+        let mut part = Part { range, checked, cut: false, row_bytes: 0 };
+        part.settle();
         part.cut_at(rows, self.flattener);
         part.weigh(self.pipeline.limits.quarantine_documents);
         Ok(part)
-    }
-
-    fn check(&self, range: Range, threads: usize) -> Result<Part> {
-        let checked = threads::share(threads, &range.chunks, |chunk| self.flattener.check(chunk, 0))?;
-        Ok(Part { range, checked, cut: false, row_bytes: 0 })
     }
 
     fn empty(&self) -> Intake {
