@@ -17,19 +17,12 @@ pub fn cores() -> usize {
 
 pub fn describe() -> Value {
     json!({ "cores": cores(), "processor": processor(), "memory_gb": memory_gb(), "disk": disk(),
-            "system": said("uname", &["-sr"]) })
+            "system": system() })
 }
 
 /// One line for people.
 pub fn line() -> String {
-    format!(
-        "{} cores of {}, {} GB of memory, {}, {}",
-        cores(),
-        processor(),
-        memory_gb(),
-        disk(),
-        said("uname", &["-sr"])
-    )
+    format!("{} cores of {}, {} GB of memory, {}, {}", cores(), processor(), memory_gb(), disk(), system())
 }
 
 pub fn date() -> String {
@@ -46,6 +39,12 @@ pub fn commit() -> String {
 fn said(program: &str, arguments: &[&str]) -> String {
     let said = Command::new(program).args(arguments).output();
     said.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+/// The kernel, without what a distribution calls its build.
+fn system() -> String {
+    let release = said("uname", &["-sr"]);
+    release.split('-').next().unwrap_or_default().to_owned()
 }
 
 fn processor() -> String {

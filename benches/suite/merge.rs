@@ -1,11 +1,10 @@
 //! Merging into tables of growing size: `benches/merge.rs`, whose figures this takes up.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::figures::Figure;
-use crate::place::Place;
+use crate::place::{Place, cargo};
 
 type Times = Vec<BTreeMap<String, f64>>;
 
@@ -15,11 +14,7 @@ const TABLES: f64 = 9.0;
 pub fn run(place: &Place) -> Vec<Figure> {
     let sizes = if place.quick { "10000,50000" } else { "100000,1000000,5000000,10000000" };
     let batches = place.size(40, 3).to_string();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let said = Command::new(cargo)
-        .arg("bench")
-        .arg("--manifest-path")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+    let said = cargo("bench")
         .args(["--bench", "merge", "--", "--json", "--rows", sizes, "--batches", &batches])
         .stderr(Stdio::inherit())
         .output()

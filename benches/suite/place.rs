@@ -113,15 +113,30 @@ impl Root<'_> {
 
 /// The release binary as users get it: the one that cargo builds for benchmarks has the laboratory's kill points.
 fn build() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let built = Command::new(cargo)
-        .args(["build", "--release", "--bin", "millrace"])
-        .arg("--manifest-path")
-        .arg(manifest)
-        .status();
+    let built = cargo("build").args(["--release", "--bin", "millrace"]).status();
     assert!(built.unwrap().success(), "the release binary was not built");
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release").join("millrace")
+}
+
+/// cargo on this package. It sees none of what cargo told this process about itself: some dependency would be built anew
+/// for it.
+pub fn cargo(command: &str) -> Command {
+    let ours = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_PRIMARY_",
+        "CARGO_TARGET_TMPDIR",
+    ];
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if ours.iter().any(|o| name.to_string_lossy().starts_with(o)) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo.arg(command).arg("--manifest-path").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    cargo
 }
 
 fn write(folder: &Path, events: u64, layout: Layout) {
