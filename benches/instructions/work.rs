@@ -87,11 +87,12 @@ impl Bench {
         let chunks: Vec<Chunk> = decode::decode_all(shape, limits, "events.ndjson", text).unwrap().chunks;
         let parts = (0..).zip(&chunks).map(|(at, chunk)| self.flattener.check(chunk, at).claims);
         let claims = gather(parts.collect::<Vec<_>>());
-        let build = |((table, claims), index)| {
+        let build = |table: usize| {
+            let (claims, index) = (&claims.tables[table], &indexes[table]);
             let winners = merge::choose(index, claims);
             self.flattener.build(table, &chunks, &winners.claims).unwrap()
         };
-        let rows = claims.tables.iter().enumerate().zip(indexes).map(build).collect();
+        let rows = self.tables().map(build).collect();
         Batch { claims, rows }
     }
 }
