@@ -18,7 +18,7 @@ pub fn run(place: &Place) -> Vec<Figure> {
     vec![
         Figure::new("tables", "s", tables.iter().map(|r| r.wall).collect()),
         Figure::new("tables, processor", "s", tables.iter().map(|r| r.cpu()).collect()),
-        Figure::new("tables", "events/s", tables.iter().map(|r| events as f64 / r.wall).collect()),
+        Figure::new("tables, rate", "events/s", tables.iter().map(|r| events as f64 / r.wall).collect()),
         Figure::new("tables and mirror", "s", mirror.iter().map(|r| r.wall).collect()),
         Figure::new("tables and mirror, processor", "s", mirror.iter().map(|r| r.cpu()).collect()),
         Figure::new("mirror on / off", "times", ratios.clone().map(|(t, m)| m.wall / t.wall).collect())

@@ -53,7 +53,12 @@ impl Figure {
     }
 
     pub fn median(&self) -> f64 {
-        self.samples.get(self.samples.len() / 2).copied().unwrap_or(f64::NAN)
+        let half = self.samples.len() / 2;
+        match self.samples.get(half) {
+            None => f64::NAN,
+            Some(upper) if self.samples.len() % 2 == 1 => *upper,
+            Some(upper) => (self.samples[half - 1] + upper) / 2.0,
+        }
     }
 
     pub fn max(&self) -> f64 {
