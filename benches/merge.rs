@@ -1,6 +1,6 @@
 //! Promise 3, measured: merging 10,000 events costs the same into tables of 100 thousand and of 5 million rows.
 //!
-//! `cargo bench --bench merge -- [--rows 100000,5000000] [--batches 40] [--mirror]`
+//! `cargo bench --bench merge -- [--rows 100000,5000000] [--batches 40] [--mirror] [--json]`
 //!
 //! The whole way of a batch is timed, from bytes to visible rows, with every sync. Each size runs in a process of its
 //! own, so that one's memory says nothing about the other's. Rows are those of `order_item`; the other eight tables
@@ -8,23 +8,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "common/mod.rs"]
+mod common;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Write, stdin};
-use std::os::unix::fs::MetadataExt;
+use std::io::{BufRead, BufReader, Write, stdin};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::time::Instant;
 
-use millrace::batch::{Fingerprint, Input, Resume};
-use millrace::clock;
 use millrace::maintain;
-use millrace::pipeline::{self, model::Pipeline};
-use millrace::run::intake::Worker;
-use millrace::run::{Intake, Places, Session};
+use millrace::run::{Intake, Session};
 use millrace::simulate::{Options, Shop};
-use millrace::tables::LocalDisk;
+
+use common::{Dice, cpu, memory, ms};
 
 /// Events of a measured batch, and how many of a hundred are about orders that the tables have.
 const EVENTS: u64 = 10_000;
@@ -56,6 +53,11 @@ fn main() {
         rows.split(',').map(|n| One::start(n.trim().replace('_', "").parse().unwrap(), &arguments)).collect();
     for _ in 0..batches {
         sizes.iter_mut().for_each(One::measure);
+    }
+    if arguments.iter().any(|a| a == "--json") {
+        let all: BTreeMap<String, &Vec<Times>> =
+            sizes.iter().map(|s| (s.rows.to_string(), &s.times)).collect();
+        return println!("{}", serde_json::to_string(&all).unwrap());
     }
     sizes.iter().for_each(One::tell);
     for larger in sizes.iter().skip(1) {
@@ -143,7 +145,7 @@ fn one(rows: u64, mirror: bool) {
     println!("ready");
     for _ in stdin().lines() {
         let mut times = bench.measure();
-        let (now, most) = memory();
+        let (now, most) = memory("self");
         times.extend([("memory".to_owned(), now), ("most memory".to_owned(), most)]);
         println!("{}", serde_json::to_string(&times).unwrap());
     }
@@ -151,35 +153,27 @@ fn one(rows: u64, mirror: bool) {
 
 struct Bench {
     folder: PathBuf,
-    pipeline: Arc<Pipeline>,
     session: Option<Session>,
     shop: Shop,
     /// Of every order, the moment that was told last.
     told: Vec<u8>,
-    rng: u64,
+    dice: Dice,
     files: u64,
 }
 
 impl Bench {
     fn new(folder: &Path, rows: u64) -> Bench {
-        let pipeline = Arc::new(pipeline::parse(pipeline::DEFAULT, "orders.toml").unwrap());
         // Dimensions grow with the facts, or the larger tables would be large in name only.
         let options =
             Options { customers: rows / 4, items: rows / 10, sellers: rows / 100, ..Options::default() };
         let (folder, shop) = (folder.to_path_buf(), Shop::new(1, options));
-        let mut bench = Bench { folder, pipeline, session: None, shop, told: Vec::new(), rng: 1, files: 0 };
+        let mut bench = Bench { folder, session: None, shop, told: Vec::new(), dice: Dice(1), files: 0 };
         bench.session = Some(bench.open(false));
         bench
     }
 
     fn open(&self, mirror: bool) -> Session {
-        let places = Places {
-            tables: self.folder.join("tables"),
-            checkpoint: self.folder.join("checkpoint"),
-            database: mirror.then(|| self.folder.join("database/orders.db")),
-        };
-        let policy = maintain::Policy::default();
-        Session::open(&places, self.pipeline.clone(), Arc::new(LocalDisk), clock::system(), policy).unwrap()
+        common::open(&self.folder, mirror, maintain::Policy::default())
     }
 
     fn session(&mut self) -> &mut Session {
@@ -232,7 +226,7 @@ impl Bench {
         eprintln!(
             "  opened in {opened:.0} ms; {keys} keys, {:.1} bytes a key; memory {:.0} MB",
             bytes as f64 / keys as f64,
-            memory().0
+            memory("self").0
         );
         if mirror {
             self.session = None;
@@ -246,8 +240,8 @@ impl Bench {
         let known = self.told.len() as u64;
         let mut events = Vec::new();
         while (events.len() as u64) < EVENTS {
-            if self.below(100) < UPDATES {
-                let order = self.below(known);
+            if self.dice.below(100) < UPDATES {
+                let order = self.dice.below(known);
                 let step = usize::from(self.told[order as usize]) + 1;
                 if self.shop.moment(order, step).is_some() {
                     self.told[order as usize] = step as u8;
@@ -259,89 +253,28 @@ impl Bench {
             }
         }
         let intake = self.intake(&events);
-        let before = cpu();
+        let before = cpu_ms();
         let report = self.session().run_batch(intake).unwrap();
         let begin = Instant::now();
         self.session().maintain().unwrap();
         let (maintain, t) = (ms(begin), report.ms);
         let work = t.merge + t.stage + t.commit;
-        [t.read, t.merge, t.stage, t.commit, t.mirror, work, t.total, maintain, cpu() - before]
+        [t.read, t.merge, t.stage, t.commit, t.mirror, work, t.total, maintain, cpu_ms() - before]
             .into_iter()
             .zip(STEPS)
             .map(|(ms, step)| (step.to_owned(), ms))
             .collect()
     }
 
-    /// Writes the events to a file of lines and reads it as `run` would.
+    /// Reads the events as `run` would.
     fn intake(&mut self, events: &[(u64, usize)]) -> Intake {
-        let path = self.folder.join("events.ndjson");
-        let mut out = BufWriter::new(File::create(&path).unwrap());
-        for &(order, step) in events {
-            out.write_all(self.shop.moment(order, step).unwrap().as_bytes()).unwrap();
-            out.write_all(b"\n").unwrap();
-        }
-        out.flush().unwrap();
         self.files += 1;
-        let file = File::open(&path).unwrap();
-        let fingerprint = fingerprint(&file);
-        let size = fingerprint.size;
-        let input = Input {
-            name: format!("{:08}.ndjson", self.files).into(),
-            file,
-            path,
-            fingerprint,
-            resume: Resume::default(),
-            changed: false,
-        };
-        let flattener = self.session().flattener.clone();
-        let pipeline = self.pipeline.clone();
-        let (intake, left) =
-            Worker::new(&pipeline, &flattener, 2).files(vec![input], size).expect("readable");
-        assert!(
-            intake.unread.is_empty() && left.readers.is_empty() && left.inputs.is_empty(),
-            "{:?}",
-            intake.unread
-        );
-        assert_eq!(intake.stock.claims.valid, events.len() as u64);
-        intake
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.rng;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
+        let texts = events.iter().map(|&(order, step)| self.shop.moment(order, step).unwrap());
+        common::intake(self.session.as_ref().unwrap(), &self.folder, self.files, texts)
     }
 }
 
-fn fingerprint(file: &File) -> Fingerprint {
-    let stat = file.metadata().unwrap();
-    Fingerprint {
-        size: stat.len(),
-        mtime_ns: stat.mtime() * 1_000_000_000 + stat.mtime_nsec(),
-        ctime_ns: stat.ctime() * 1_000_000_000 + stat.ctime_nsec(),
-        inode: stat.ino(),
-    }
-}
-
-fn ms(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
-}
-
-/// Resident memory of this process in MB, now and at its highest.
-fn memory() -> (f64, f64) {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let of = |name: &str| {
-        let line = status.lines().find(|l| l.starts_with(name)).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
-    };
-    (of("VmRSS:"), of("VmHWM:"))
-}
-
-/// Processor time of this process in milliseconds, in steps of ten.
-fn cpu() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
+fn cpu_ms() -> f64 {
+    let (user, system) = cpu("self");
+    (user + system) * 1e3
 }
