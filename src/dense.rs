@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_row_costs_little_more_than_itself() {
-        for rows in [300_000, 400_000, 500_000] {
+        for rows in [300_000u32, 400_000, 500_000] {
             let mut dense = Dense::default();
             (0..rows).for_each(|n| dense.put(Row(u128::from(n) * (u128::MAX / 500_000), 0), |_| false));
             let more = dense.bytes() as f64 / f64::from(rows) - size_of::<Row>() as f64;
