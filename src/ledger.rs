@@ -76,8 +76,8 @@ pub struct Known {
     pub done: bool,
 }
 
-/// The ledger, as discovery sees it, on several threads.
-pub trait Seen: Sync {
+/// The ledger, as discovery sees it.
+pub trait Seen {
     fn look(&self, name: &str) -> Option<Known>;
 }
 

@@ -1,6 +1,6 @@
 //! One pass over the source folder, or over the parts of it that something happened to.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,15 +14,7 @@ use super::ready::Hint;
 use super::watch::Hints;
 use super::{Candidate, Folder, Listing, Now, Waiting, is_inside, open};
 use crate::batch::{Fingerprint, Resume, Unread};
-use crate::ledger::{Known, Seen, file_key};
-use crate::threads;
-
-/// Names of a folder that are looked at together, and how many of them by a thread at a time: a look costs some
-/// microseconds in the kernel.
-const TOGETHER: usize = 8192;
-const SLICE: usize = 256;
-/// Looking is quick where the kernel remembers, and waiting for a disk where it does not.
-const THREADS: usize = 4;
+use crate::ledger::{Seen, file_key};
 
 pub(super) struct Pass<'a> {
     pub folder: &'a mut Folder,
@@ -99,54 +91,27 @@ impl Pass<'_> {
         if !path.is_empty() {
             path.push('/');
         }
-        let mut named = Vec::new();
+        let prefix = path.len();
         let entries = match Dir::read_from(folder) {
             Ok(entries) => entries,
             Err(e) => return self.unread(path.trim_end_matches('/'), &unreadable(&e.into())),
         };
         for entry in entries {
-            match entry {
-                Ok(entry) if is_ignored(entry.file_name().to_bytes()) => {}
-                Ok(entry) => named.push(Named { raw: entry.file_name().into(), kind: entry.file_type() }),
-                Err(e) => {
-                    self.unread(path.trim_end_matches('/'), &unreadable(&e.into()));
-                    break;
-                }
-            }
-            if named.len() == TOGETHER {
-                self.several(folder, &mut path, &named, todo);
-                named.clear();
-            }
-        }
-        self.several(folder, &mut path, &named, todo);
-    }
-
-    /// Some entries of the folder whose name `path` is.
-    fn several(&mut self, folder: &OwnedFd, path: &mut String, named: &[Named], todo: &mut Vec<String>) {
-        let (seen, prefix) = (self.seen, path.len());
-        let slices: Vec<&[Named]> = named.chunks(SLICE).collect();
-        let looks = threads::share(THREADS, &slices, |slice| look_at(slice, folder, path, seen));
-        // Without what a thread of its own found out, it is found out here.
-        let looks = looks.unwrap_or_default().into_iter().flatten().chain(std::iter::repeat(Look::Unknown));
-        for (named, look) in named.iter().zip(looks) {
-            if matches!(look, Look::Done) {
-                self.listing.files_total += 1;
-                self.listing.done += 1;
-                continue;
-            }
             path.truncate(prefix);
-            push_display(path, named.raw.to_bytes());
-            self.entry(folder, named, look, path, todo);
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) => return self.unread(path.trim_end_matches('/'), &unreadable(&e.into())),
+            };
+            let raw = entry.file_name().to_bytes();
+            if !is_ignored(raw) {
+                push_display(&mut path, raw);
+                self.entry(folder, raw, entry.file_type(), &path, todo);
+            }
         }
-        path.truncate(prefix);
     }
 
-    fn entry(&mut self, folder: &OwnedFd, named: &Named, look: Look, path: &str, todo: &mut Vec<String>) {
-        let (raw, kind) = (named.raw.to_bytes(), named.kind);
-        let stat = || match look {
-            Look::Is(stat) => Ok(stat),
-            _ => statat(folder, OsStr::from_bytes(raw), AtFlags::SYMLINK_NOFOLLOW),
-        };
+    fn entry(&mut self, folder: &OwnedFd, raw: &[u8], kind: FileType, path: &str, todo: &mut Vec<String>) {
+        let stat = || statat(folder, OsStr::from_bytes(raw), AtFlags::SYMLINK_NOFOLLOW);
         let kind = match kind {
             // Some file systems do not say.
             FileType::Unknown => stat().map_or(FileType::Unknown, |stat| open::kind(&stat)),
@@ -239,40 +204,6 @@ impl Pass<'_> {
         let name = if name.is_empty() { "." } else { name };
         self.listing.unread.push(Unread { name: name.into(), reason: reason.to_owned() });
     }
-}
-
-/// An entry of a folder.
-struct Named {
-    raw: CString,
-    kind: FileType,
-}
-
-#[derive(Clone)]
-enum Look {
-    Unknown,
-    Is(Stat),
-    /// A regular file that the ledger has whole.
-    Done,
-}
-
-/// Looks at those that seem to be event files. What the ledger has whole is settled with that: mostly all of them.
-fn look_at(named: &[Named], folder: &OwnedFd, prefix: &str, seen: &dyn Seen) -> Vec<Look> {
-    let mut path = String::new();
-    let mut look = |Named { raw, kind }: &Named| {
-        if *kind != FileType::RegularFile || !is_event_file(raw.to_bytes()) {
-            return Look::Unknown;
-        }
-        let Ok(stat) = statat(folder, raw.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) else {
-            return Look::Unknown;
-        };
-        path.clear();
-        path.push_str(prefix);
-        push_display(&mut path, raw.to_bytes());
-        let is_done = |known: Known| known.done && known.fingerprint == open::fingerprint(&stat);
-        let done = open::kind(&stat) == FileType::RegularFile && seen.look(&path).is_some_and(is_done);
-        if done { Look::Done } else { Look::Is(stat) }
-    };
-    named.iter().map(&mut look).collect()
 }
 
 fn unreadable(e: &io::Error) -> String {
