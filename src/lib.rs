@@ -15,7 +15,7 @@
 //!   (compaction and cleaning), [`verify`], [`repair`], and on top [`cli`].
 //! - What serves them: [`pipeline`] (the file: as typed, checked, compiled), [`tables`] (the one place that knows Delta
 //!   and Parquet), [`checkpoint`] (sled), [`simulate`] (a shop that writes events).
-//! - Leaves that all may use: [`batch`], [`cell`], [`clock`], [`error`], [`guard`], [`key`], [`ledger`], [`origin`], [`system`],
+//! - Leaves that all may use: [`batch`], [`cell`], [`clock`], [`dense`], [`error`], [`guard`], [`key`], [`ledger`], [`origin`], [`system`],
 //!   [`text`], [`threads`].
 //!
 //! `tests/structure.rs` holds the exact list.
@@ -34,6 +34,7 @@ pub mod cli;
 pub mod clock;
 pub mod commit;
 pub mod decode;
+pub mod dense;
 pub mod discover;
 pub mod error;
 pub mod fault;

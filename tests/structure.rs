@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 const STEPS: [&str; 8] = ["discover", "decode", "flatten", "merge", "stage", "commit", "mirror", "report"];
 
 /// What anybody may import. They import only each other, and what [`ARROWS`] adds.
-const LEAVES: [&str; 12] = [
-    "batch", "cell", "clock", "error", "fault", "guard", "key", "ledger", "origin", "system", "text",
-    "threads",
+const LEAVES: [&str; 13] = [
+    "batch", "cell", "clock", "dense", "error", "fault", "guard", "key", "ledger", "origin", "system",
+    "text", "threads",
 ];
 
 /// Beside the steps: they serve them, and import none of them.

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::codec::{self, META_KEY, Meta};
+use super::codec::{self, GROUP, Item, META_KEY, Meta};
 use super::pool;
 use super::{Checkpoint, Lost, aside};
 use crate::batch::FileRange;
@@ -13,7 +13,7 @@ use crate::clock;
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
 use crate::guard::guard;
-use crate::ledger::{Ledger, LedgerEntry, Mark};
+use crate::ledger::{Ledger, Mark};
 use crate::threads;
 
 /// Beside `.gitkeep` and what was set aside, sled has a folder to itself.
@@ -24,10 +24,20 @@ const CACHE_BYTES: u64 = 32 << 20;
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const CHUNK: usize = 4096;
 
+/// Where the next file goes: groups are filled one after the other.
+#[derive(Debug, Default)]
+struct End {
+    /// Full groups.
+    groups: u64,
+    /// Files of the group that is not full.
+    last: Vec<Item>,
+}
+
 pub struct SledCheckpoint {
     /// `None` once it broke.
     db: Option<sled::Db>,
     meta: Meta,
+    end: End,
 }
 
 /// A checkpoint, and what it knew. The ledger lacks every batch after its watermark: apply the rows of `_files`
@@ -122,7 +132,7 @@ impl Checkpoint for SledCheckpoint {
         step.apply(batch, ranges);
         let meta = Meta { watermark: batch, mark, ..self.meta };
         let mut changes = sled::Batch::default();
-        step.since(0).for_each(|(key, entry)| insert(&mut changes, key, &entry));
+        self.end.push(step.since(0), &mut changes);
         changes.insert(META_KEY, codec::encode_meta(meta));
         fault::point("sled.putting");
         self.call(|db| db.apply_batch(changes))?;
@@ -140,16 +150,14 @@ impl Checkpoint for SledCheckpoint {
         // What is in here already belongs to the same history: opening looked.
         let filling = codec::encode_meta(Meta { mark, ..self.meta });
         self.call(|db| db.insert(META_KEY, filling).map(|_| ()))?;
-        // In the order of sled's tree: else every chunk touches every page of it.
-        let mut keys: Vec<u128> = ledger.since(self.meta.watermark).map(|(key, _)| key).collect();
-        keys.sort_unstable();
-        for chunk in keys.chunks(CHUNK) {
+        if self.meta.watermark == 0 {
+            // What an earlier filling left is written over, so that being cut short again and again adds nothing.
+            self.end = End::default();
+        }
+        let mut items = ledger.since(self.meta.watermark).peekable();
+        while items.peek().is_some() {
             let mut changes = sled::Batch::default();
-            for &key in chunk {
-                if let Some(entry) = ledger.get(key) {
-                    insert(&mut changes, key, &entry);
-                }
-            }
+            self.end.push(items.by_ref().take(CHUNK), &mut changes);
             self.call(|db| db.apply_batch(changes))?;
             fault::point("sled.chunk_refilled");
         }
@@ -165,8 +173,32 @@ impl Drop for SledCheckpoint {
     }
 }
 
-fn insert(changes: &mut sled::Batch, key: u128, entry: &LedgerEntry) {
-    changes.insert(&key.to_be_bytes(), codec::encode_entry(key, entry));
+impl End {
+    /// A file that was there before is there twice then: reading takes the newer one. So there are as many in all as
+    /// `_files` has rows.
+    fn push(&mut self, items: impl Iterator<Item = Item>, changes: &mut sled::Batch) {
+        for item in items {
+            self.last.push(item);
+            if self.last.len() >= GROUP {
+                self.write(changes);
+                self.groups += 1;
+                self.last.clear();
+            }
+        }
+        if !self.last.is_empty() {
+            self.write(changes);
+        }
+    }
+
+    fn write(&self, changes: &mut sled::Batch) {
+        changes.insert(&self.groups.to_be_bytes(), codec::encode_group(self.groups, &self.last));
+    }
+
+    /// The groups are read in their order.
+    fn follow(&mut self, items: Vec<Item>) {
+        self.groups += u64::from(items.len() >= GROUP);
+        self.last = if items.len() >= GROUP { Vec::new() } else { items };
+    }
 }
 
 /// sled hands its I/O errors on as programmers' text, with the system's message in it.
@@ -191,7 +223,7 @@ fn attempt(dir: &Path, tables: &Tables<'_>) -> std::result::Result<(SledCheckpoi
     let db = open_sled(&path)?;
     fault::point("sled.opened");
     match guard("sled", || load(&db, tables)) {
-        Ok(Ok((meta, ledger))) => Ok((SledCheckpoint { db: Some(db), meta }, ledger)),
+        Ok(Ok((meta, ledger, end))) => Ok((SledCheckpoint { db: Some(db), meta, end }, ledger)),
         // It did not panic, so it can be closed: its files are about to be renamed.
         Ok(Err(why)) => match guard("sled", || drop(db)) {
             Ok(()) => Err(Fault::Useless(why)),
@@ -274,34 +306,35 @@ fn fault_of(path: &Path, e: std::io::Error) -> Fault {
 }
 
 /// Reads everything in one scan, believing nothing. `Err` says why it is of no use.
-fn load(db: &sled::Db, tables: &Tables<'_>) -> std::result::Result<(Meta, Ledger), String> {
-    let mut ledger = Ledger::default();
+fn load(db: &sled::Db, tables: &Tables<'_>) -> std::result::Result<(Meta, Ledger, End), String> {
+    let (mut ledger, mut end) = (Ledger::default(), End::default());
     let meta = match db.get(META_KEY).map_err(|e| e.to_string())? {
         Some(bytes) => codec::decode_meta(&bytes).map_err(|e| e.to_string())?,
-        None => return begin(db, tables).map(|meta| (meta, ledger)),
+        None => return begin(db, tables).map(|meta| (meta, ledger, end)),
     };
     check(&meta, tables)?;
-    let mut last = None;
     for item in db.iter() {
         let (key, value) = item.map_err(|e| e.to_string())?;
         if &key[..] == META_KEY {
             continue;
         }
-        let key = u128::from_be_bytes(key[..].try_into().map_err(|_| "a key has a wrong length")?);
-        // A damaged tree can lead in circles.
-        if last.is_some_and(|last| last >= key) {
+        let group = u64::from_be_bytes(key[..].try_into().map_err(|_| "a key has a wrong length")?);
+        // A damaged tree can lead in circles, or have lost a branch.
+        if group != end.groups || !end.last.is_empty() {
             return Err("its keys are out of order".into());
         }
-        last = Some(key);
-        let entry = codec::decode_entry(key, &value).map_err(|e| e.to_string())?;
-        // A refill that was cut short leaves entries above the watermark; above the mark there are none.
-        if entry.batch > meta.mark.batch {
-            return Err(format!("it knows batch {}, but is at {}", entry.batch, meta.mark.batch));
+        let items = codec::decode_group(group, &value).map_err(|e| e.to_string())?;
+        for &(key, entry) in &items {
+            // A refill that was cut short leaves entries above the watermark; above the mark there are none.
+            if entry.batch > meta.mark.batch {
+                return Err(format!("it knows batch {}, but is at {}", entry.batch, meta.mark.batch));
+            }
+            ledger.insert(key, entry);
         }
-        ledger.insert(key, entry);
+        end.follow(items);
     }
     ledger.advance(meta.watermark);
-    Ok((meta, ledger))
+    Ok((meta, ledger, end))
 }
 
 /// It is a cache of these tables, as they are now or were earlier.

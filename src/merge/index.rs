@@ -6,7 +6,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
 
-use crate::batch::{Deletion, Entry, FileId};
+use crate::batch::{Deletion, Entry, EventOrder, FileId, Sequence};
+use crate::dense::{Dense, Keyed};
 
 /// The owner's key is a hash already: taking its low half is enough.
 #[derive(Default, Clone, Copy)]
@@ -28,71 +29,101 @@ impl Hasher for Identity {
 
 pub type OwnerMap<V> = HashMap<u128, V, BuildHasherDefault<Identity>>;
 
-/// Parts of an index. A map that grows moves all its entries at once: one map of 5 million would stop a batch for a
-/// quarter of a second and hold half as much again meanwhile.
-const PARTS: usize = 256;
-
-/// One table's index.
-#[derive(Debug, Clone)]
-pub struct KeyIndex {
-    parts: Box<[OwnerMap<Entry>]>,
+/// An owner and its [`Entry`] without the twelve bytes that alignment would cost.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, packed(4))]
+struct Row {
+    owner: u128,
+    sequence: Sequence,
+    event: u128,
+    content: u64,
+    file: FileId,
+    first: u32,
+    count: u32,
 }
 
-impl Default for KeyIndex {
-    fn default() -> Self {
-        KeyIndex { parts: vec![OwnerMap::default(); PARTS].into() }
+impl Keyed for Row {
+    fn key(&self) -> u128 {
+        self.owner
     }
 }
 
-/// The part that holds an owner. The last part's share of the keys is twice the first one's, with all steps between,
-/// so that they do not all grow in the same few batches. Rises with the owner: files are sorted by owner, so loading
-/// fills one part after the other.
-fn part(owner: u128) -> usize {
-    let share = ((owner >> 96) as f64) / 4_294_967_296.0;
-    (((1.0 + share).log2() * PARTS as f64) as usize).min(PARTS - 1)
+impl Row {
+    fn new(owner: u128, e: &Entry) -> Row {
+        Row {
+            owner,
+            sequence: e.order.sequence,
+            event: e.order.hash,
+            content: e.content,
+            file: e.file,
+            first: e.first,
+            count: e.count,
+        }
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            order: EventOrder { sequence: self.sequence, hash: self.event },
+            content: self.content,
+            file: self.file,
+            first: self.first,
+            count: self.count,
+        }
+    }
+}
+
+/// One table's index.
+#[derive(Debug, Clone, Default)]
+pub struct KeyIndex {
+    rows: Dense<Row>,
 }
 
 impl KeyIndex {
-    pub fn get(&self, owner: u128) -> Option<&Entry> {
-        self.parts[part(owner)].get(&owner)
+    pub fn get(&self, owner: u128) -> Option<Entry> {
+        self.rows.get(owner).map(Row::entry)
     }
 
     pub fn len(&self) -> usize {
-        self.parts.iter().map(HashMap::len).sum()
+        self.rows.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.parts.iter().all(HashMap::is_empty)
+        self.rows.is_empty()
     }
 
     /// Memory that the entries take, free slots included.
     pub fn bytes(&self) -> usize {
-        self.parts.iter().map(HashMap::allocation_size).sum()
+        self.rows.bytes()
+    }
+
+    /// Makes room for so many owners in all.
+    pub fn reserve(&mut self, owners: usize) {
+        self.rows.reserve(owners);
     }
 
     pub fn apply(&mut self, changes: &[(u128, Entry)]) {
         for (owner, entry) in changes {
-            self.parts[part(*owner)].insert(*owner, *entry);
+            self.rows.put(Row::new(*owner, entry), |_| true);
         }
     }
 
     /// Adds an entry unless the owner has one: for loading files newest first.
     pub fn insert_older(&mut self, owner: u128, entry: Entry) {
-        self.parts[part(owner)].entry(owner).or_insert(entry);
+        self.rows.put(Row::new(owner, &entry), |_| false);
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (u128, &Entry)> {
-        self.parts.iter().flatten().map(|(owner, entry)| (*owner, entry))
+    pub fn iter(&self) -> impl Iterator<Item = (u128, Entry)> {
+        self.rows.iter().map(|row| (row.owner, row.entry()))
     }
 
     /// Rows that the index says are in the table.
     pub fn rows(&self) -> u64 {
-        self.iter().map(|(_, e)| u64::from(e.count)).sum()
+        self.rows.iter().map(|row| u64::from(row.count)).sum()
     }
 
     /// Owners whose rows changed after `batch`, emptied ones included.
-    pub fn changed_since(&self, batch: FileId) -> impl Iterator<Item = (u128, &Entry)> {
-        self.iter().filter(move |(_, e)| e.file > batch)
+    pub fn changed_since(&self, batch: FileId) -> impl Iterator<Item = (u128, Entry)> {
+        self.rows.iter().filter(move |row| row.file > batch).map(|row| (row.owner, row.entry()))
     }
 }
 
@@ -108,10 +139,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_owner_has_a_part_and_parts_follow_the_order_of_owners() {
-        let owners = (0..=1000u128).map(|n| u128::MAX / 1000 * n).chain([u128::MAX]);
-        let parts: Vec<usize> = owners.map(part).collect();
-        assert!(parts.is_sorted());
-        assert_eq!((parts[0], parts[parts.len() - 1]), (0, PARTS - 1));
+    fn an_entry_comes_back_and_takes_68_bytes() {
+        let order = EventOrder { sequence: [i64::MIN, -3], hash: u128::MAX - 1 };
+        let entry = Entry { order, content: u64::MAX, file: 7, first: 3, count: 9 };
+        assert_eq!(Row::new(5, &entry).entry(), entry);
+        assert_eq!(size_of::<Row>(), 68);
     }
 }

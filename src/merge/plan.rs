@@ -19,7 +19,7 @@ pub fn plan(index: &KeyIndex, rows: TableRows, batch: FileId, counts: Counts) ->
             Some(old) if old.content == owner.content && old.count == owner.count => {
                 // Nothing is written; only who stated it moves on.
                 plan.counts.unchanged += u64::from(owner.count);
-                plan.index.push((owner.owner, Entry { order: owner.order, ..*old }));
+                plan.index.push((owner.owner, Entry { order: owner.order, ..old }));
             }
             old => replace(&mut plan, old, owner, &mut kept),
         }
@@ -28,9 +28,9 @@ pub fn plan(index: &KeyIndex, rows: TableRows, batch: FileId, counts: Counts) ->
     Ok(plan)
 }
 
-fn replace(plan: &mut Plan, old: Option<&Entry>, owner: OwnerRows, kept: &mut Vec<OwnerRows>) {
+fn replace(plan: &mut Plan, old: Option<Entry>, owner: OwnerRows, kept: &mut Vec<OwnerRows>) {
     count(&mut plan.counts, old.map_or(0, |o| o.count), owner.count);
-    let deletion = old.and_then(Entry::deletion);
+    let deletion = old.as_ref().and_then(Entry::deletion);
     if deletion.is_some() && owner.count == 0 {
         plan.emptied.push(owner.key.clone());
     }
@@ -96,7 +96,7 @@ pub fn moved(index: &KeyIndex, runs: &[Run], file: FileId, since: FileId) -> Opt
     for run in runs {
         let entry = index.get(run.owner)?;
         if (entry.file, entry.first, entry.count) == (run.file, run.first, run.count) {
-            moves.entries.push((run.owner, Entry { file, first: run.to, ..*entry }));
+            moves.entries.push((run.owner, Entry { file, first: run.to, ..entry }));
         } else if entry.file >= since {
             moves.dead.push(Deletion { file, first: run.to, count: run.count });
         } else {

@@ -121,7 +121,7 @@ impl<'a> Chooser<'a> {
         let mut choices = Vec::new();
         if let Some(index) = &self.old.index {
             for (owner, entry) in index.iter() {
-                match self.indexed(owner, entry) {
+                match self.indexed(owner, &entry) {
                     None => lost += 1,
                     Some(choice) => {
                         lost += u64::from(choice.stale);

@@ -1,7 +1,8 @@
 //! Reads a root's tables and indexes into memory and refuses what is not what was written.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+
+use hashbrown::HashMap;
 
 use crate::batch::FileId;
 use crate::commit::Paths;
@@ -169,6 +170,7 @@ fn check_file(path: PathBuf, file: &LiveFile) -> Result<()> {
 /// Newest file first: an owner's first entry is its last word.
 pub fn load_index(table: &TableDef, files: &[IndexFile]) -> Result<KeyIndex> {
     let mut index = KeyIndex::default();
+    index.reserve(files.iter().map(|file| file.entries).max().unwrap_or(0) as usize);
     let dir = names::index_dir(&table.dir);
     let mut errors = Vec::new();
     for file in files.iter().rev() {

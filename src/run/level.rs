@@ -307,7 +307,7 @@ fn catch_up(root: &Root, mirror: &mut Mirror, batch: u64) -> Result<Outcome> {
         .iter()
         .map(|state| {
             let index = &state.index;
-            move |owner: u128| index.get(owner).is_some_and(|entry: &Entry| entry.file > since)
+            move |owner: u128| index.get(owner).is_some_and(|entry: Entry| entry.file > since)
         })
         .collect();
     let none = |_: u128| false;

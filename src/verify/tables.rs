@@ -161,12 +161,12 @@ impl<'a> Look<'a> {
         self.cells.clear();
     }
 
-    fn compare<'e>(&mut self, index: impl Iterator<Item = (u128, &'e Entry)>) {
+    fn compare(&mut self, index: impl Iterator<Item = (u128, Entry)>) {
         let mut known = 0;
         for (owner, entry) in index.filter(|(_, e)| e.count > 0) {
             known += 1;
             match self.places.get(&owner) {
-                Some(place) if !place.is(entry) => self
+                Some(place) if !place.is(&entry) => self
                     .problems
                     .push(format!("the key index has owner {owner:032x} in other rows than the table")),
                 Some(place) if self.columns > 0 && place.content != entry.content => {

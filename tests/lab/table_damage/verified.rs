@@ -74,7 +74,7 @@ fn row_06_verify_finds_an_index_that_names_other_rows() {
     let found = verified_after(|root, plans| {
         // Two owners of one file whose places are exchanged: the counts still agree.
         let state = &root.states[0];
-        let mut entries: Vec<(u128, Entry)> = state.index.iter().map(|(o, e)| (o, *e)).collect();
+        let mut entries: Vec<(u128, Entry)> = state.index.iter().collect();
         entries.sort_unstable_by_key(|(owner, e)| (e.file, e.count, *owner));
         let pair = entries.windows(2).find(|w| (w[0].1.file, w[0].1.count) == (w[1].1.file, w[1].1.count));
         let [(a, at_a), (b, at_b)] = pair.unwrap() else { unreachable!() };
