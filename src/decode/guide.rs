@@ -164,7 +164,7 @@ mod tests {
         let text: Vec<u8> = (0..40).collect();
         for length in 0..40 {
             let a = &text[..length];
-            assert!(same(a, &a.to_vec()));
+            assert!(same(a, a));
             assert!(!same(a, &text[..length + 1]) && !same(&text[..length + 1], a));
             for at in 0..length {
                 let mut b = a.to_vec();

@@ -3,7 +3,7 @@
 use super::explain::Problem;
 use super::plan::{Flattener, PartPlan, TablePlan};
 use super::rows::{Row, Rows, resolve_duplicates};
-use super::scope::{Scope, mask, weigh};
+use super::scope::{Scope, mask, start, weigh};
 use super::value::{Misfit, View};
 use crate::batch::{Bad, Chunk, Claim, Claims, Document, EventOrder, EventRef, Sequence, ValueId};
 use crate::cell::Cell;
@@ -216,7 +216,7 @@ impl<'f, 'c> TableCheck<'f, 'c> {
         if !whole {
             self.report_misfits(event, &plan.needed.event, None);
         }
-        let leaves = plan.leaves.0.weigh(event.view, event.root, of_event);
+        let leaves = plan.leaves.0.weigh(event.view, |base| start(base, event.root, of_event));
         let own = leaves.unwrap_or_else(|| self.weigh_all(event, &plan.checked.event, of_event, None));
         let shared = own + self.computed(&plan.needed.event) + 8 * plan.columns.len() as u64;
         let mut bytes = 0u64;
@@ -244,7 +244,7 @@ impl<'f, 'c> TableCheck<'f, 'c> {
             None if plan.owner.is_some() => self.report_no_key(event, place),
             None => {}
         }
-        let leaves = plan.leaves.1.weigh(event.view, event.root, row);
+        let leaves = plan.leaves.1.weigh(event.view, |base| start(base, event.root, row));
         let own = leaves.unwrap_or_else(|| self.weigh_all(event, &plan.checked.row, row, Some(place)));
         own + self.computed(&plan.needed.row)
     }

@@ -1,9 +1,6 @@
 //! Many columns checked at once: those that hang from the same object find it together. Events that fit, nearly all of
 //! them, need nothing else; of the others, the columns are looked at one by one.
 
-use super::plan::{ColumnPlan, Source};
-use super::rows::Row;
-use super::scope::start;
 use super::value::View;
 use crate::batch::{Kind, NONE, ValueId};
 use crate::pipeline::model::{Base, Step, Type};
@@ -23,34 +20,33 @@ struct Twig {
 }
 
 impl Leaves {
-    /// Of those of `wanted` that are paths.
-    pub fn new(columns: &[ColumnPlan], wanted: &[usize]) -> Self {
+    /// Of columns that are paths: where from, the way, and the type.
+    pub fn new<'p>(paths: impl Iterator<Item = (Base, &'p [Step], Type)>) -> Self {
         let mut twigs: Vec<Twig> = Vec::new();
-        for column in wanted.iter().filter_map(|c| columns.get(*c)) {
-            let Source::Path { base, steps, kind, .. } = &column.source else { continue };
+        for (base, steps, kind) in paths {
             let (steps, slot) = match steps.split_last() {
                 Some((Step::Field(slot), before)) => (before, Some(*slot)),
-                _ => (&steps[..], None),
+                _ => (steps, None),
             };
-            let known = twigs.iter().position(|t| t.base == *base && t.steps == steps);
+            let known = twigs.iter().position(|t| t.base == base && t.steps == steps);
             let at = known.unwrap_or(twigs.len());
             if known.is_none() {
                 let (fields, whole) = (Vec::new(), Vec::new());
-                twigs.push(Twig { base: *base, steps: steps.to_vec(), fields, whole });
+                twigs.push(Twig { base, steps: steps.to_vec(), fields, whole });
             }
             match slot {
-                Some(slot) => twigs[at].fields.push((slot, *kind)),
-                None => twigs[at].whole.push(*kind),
+                Some(slot) => twigs[at].fields.push((slot, kind)),
+                None => twigs[at].whole.push(kind),
             }
         }
         Leaves(twigs)
     }
 
-    /// The bytes of text in all columns of the row; `None` if a value does not fit.
-    pub fn weigh(&self, view: View<'_>, root: ValueId, row: Row) -> Option<u64> {
+    /// The bytes of text in all columns of a row; `None` if a value does not fit. `start` says where a path begins.
+    pub fn weigh(&self, view: View<'_>, start: impl Fn(Base) -> ValueId) -> Option<u64> {
         let mut bytes = 0;
         for twig in &self.0 {
-            let Some(value) = view.resolve(start(twig.base, root, row), &twig.steps).ok()? else { continue };
+            let Some(value) = view.resolve(start(twig.base), &twig.steps).ok()? else { continue };
             for kind in &twig.whole {
                 bytes += view.weigh(value, *kind).ok()?;
             }

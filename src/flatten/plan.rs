@@ -125,7 +125,7 @@ impl TablePlan {
             |c: &&usize| matches!(columns.get(**c), Some(ColumnPlan { source: Source::Path { .. }, .. }));
         let checked = table.order.iter().filter(|c| !needed.contains(c)).filter(is_path).copied().collect();
         let checked = Split::new(table, checked);
-        let leaves = |of: &[usize]| Leaves::new(&columns, of);
+        let leaves = |of: &[usize]| Leaves::new(of.iter().filter_map(|c| columns.get(*c)?.source.path()));
         TablePlan {
             name: table.name.clone(),
             owner: table.kind.is_owned().then(|| table.owner_columns().to_vec()),
@@ -138,6 +138,15 @@ impl TablePlan {
             checked,
             all: Split::new(table, table.order.clone()),
             columns,
+        }
+    }
+}
+
+impl Source {
+    fn path(&self) -> Option<(Base, &[Step], Type)> {
+        match self {
+            Source::Path { base, steps, kind, .. } => Some((*base, steps, *kind)),
+            Source::Hash(_) | Source::Lookup(_) => None,
         }
     }
 }
