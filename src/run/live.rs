@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -258,13 +258,7 @@ impl Live<'_> {
         let permits = &Permits::new();
         let (jobs, queue) = channel();
         let (out, results) = sync_channel(1);
-        // Kept here too, in case that there is no thread to be had.
-        let (queue, out) = (Mutex::new(Some(queue)), Mutex::new(Some(out)));
-        let run = || {
-            if let (Some(queue), Some(out)) = (threads::take(&queue), threads::take(&out)) {
-                ahead::pump(worker, permits, &queue, &out);
-            }
-        };
+        let run = move || ahead::pump(worker, permits, &queue, &out);
         std::thread::scope(|scope| match Builder::new().spawn_scoped(scope, run) {
             Ok(reader) => {
                 let taken = self.take_read(listing, inputs, &jobs, &results);
