@@ -20,22 +20,6 @@ pub fn each<T: Send, R: Send>(
     done.into_iter().collect()
 }
 
-/// `aside` on a thread of its own while `here` runs on this one; one after the other where there is no thread to be had.
-pub fn beside<A: Send, B>(aside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> Result<(A, B)> {
-    let slot = Mutex::new(Some(aside));
-    let run = || take(&slot).map(|work| work());
-    let (aside, here) = std::thread::scope(|scope| {
-        let thread = Builder::new().spawn_scoped(scope, run);
-        let here = here();
-        let aside = match thread {
-            Ok(thread) => thread.join().unwrap_or_default(),
-            Err(_) => run(),
-        };
-        (aside, here)
-    });
-    Ok((aside.ok_or_else(died)?, here))
-}
-
 /// What is in the slot, for the first who asks.
 pub fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
