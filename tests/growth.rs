@@ -9,7 +9,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,8 +22,9 @@ use millrace::pipeline::{self, model::Pipeline};
 use millrace::run::intake::Worker;
 use millrace::run::{Places, Session};
 use millrace::simulate::{Options, Shop};
-use millrace::tables::{Disk, LocalDisk, names};
+use millrace::tables::names;
 use millrace::verify;
+use support::hasty::Hasty;
 use support::{contents, oracle};
 
 /// A minute goes by with every batch.
@@ -38,37 +38,6 @@ struct TestClock(AtomicI64);
 impl Clock for TestClock {
     fn now_micros(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// The local disk without waiting for it: no power is cut here.
-#[derive(Debug)]
-struct Hasty;
-
-impl Disk for Hasty {
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        fs::write(path, bytes)
-    }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn sync_file(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn publish(&self, temp: &Path, target: &Path) -> io::Result<()> {
-        LocalDisk.publish(temp, target)
-    }
-    fn replace(&self, temp: &Path, target: &Path) -> io::Result<()> {
-        LocalDisk.replace(temp, target)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        LocalDisk.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        LocalDisk.create_dir(path)
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        LocalDisk.read(path)
     }
 }
 

@@ -6,6 +6,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../tests/support/hasty.rs"]
+mod hasty;
 
 mod bulk;
 mod child;

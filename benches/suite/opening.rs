@@ -1,49 +1,15 @@
 //! Opening a table that has ten thousand commits.
 
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use millrace::maintain::Policy;
-use millrace::tables::{Disk, LocalDisk};
 
 use crate::common::{self, ms};
 use crate::figures::Figure;
+use crate::hasty::Hasty;
 use crate::place::Place;
 use crate::stream::Stream;
-
-/// The local disk without waiting for it. Only to make the table: nothing is measured on it.
-#[derive(Debug)]
-struct Hasty;
-
-impl Disk for Hasty {
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        fs::write(path, bytes)
-    }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn sync_file(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn publish(&self, temp: &Path, target: &Path) -> io::Result<()> {
-        LocalDisk.publish(temp, target)
-    }
-    fn replace(&self, temp: &Path, target: &Path) -> io::Result<()> {
-        LocalDisk.replace(temp, target)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        LocalDisk.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        LocalDisk.create_dir(path)
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        LocalDisk.read(path)
-    }
-}
 
 pub fn run(place: &Place) -> Vec<Figure> {
     let batches = place.size(10_000, 200);

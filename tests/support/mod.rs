@@ -8,6 +8,7 @@ pub mod faults;
 pub mod files;
 pub mod folders;
 pub mod generate;
+pub mod hasty;
 pub mod history;
 pub mod json;
 pub mod mirror;
