@@ -269,6 +269,8 @@ pub struct Plan {
     pub delete: Vec<Deletion>,
     /// New state of every owner that moved, in the order of `owner`.
     pub index: Vec<(u128, Entry)>,
+    /// The first rows, in `append`, of the owners that had rows before.
+    pub replaced: Vec<u32>,
     /// Keys of owners whose set became empty: the mirror cannot learn them from rows.
     pub emptied: Vec<Vec<KeyPart>>,
     pub counts: Counts,

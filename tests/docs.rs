@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use millrace::mirror::Ddl;
 use millrace::pipeline::{diagram, load};
-use millrace::run::level::system_tables;
+use millrace::run::contents::system_tables;
 
 /// With `UPDATE=1` two tests write README.md, and none may read it half written.
 static README: Mutex<()> = Mutex::new(());

@@ -7,6 +7,8 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use serde_json::Value;
 use support::place::{Place, order, until};
 
 fn line(item: &str, status: &str) -> (String, String) {
@@ -196,4 +198,69 @@ fn the_source_folder_may_go_and_come_back() {
     place.put("1.json", order("O1", "10:00:00", "PAID", &["A"]));
     until("the line", 10, || (place.lines("O1").len() == 1).then_some(()));
     run.stop();
+}
+
+/// Its indexes, by name.
+fn indexes(place: &Place) -> Vec<String> {
+    let sql = "select name from sqlite_master where type = 'index' and sql is not null order by name";
+    place.rows(sql).iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// How many the schema has.
+fn declared() -> usize {
+    let schema = include_str!("../resources/schema/orders.sql").lines();
+    schema.filter(|l| l.starts_with("CREATE INDEX") || l.starts_with("CREATE UNIQUE INDEX")).count()
+}
+
+/// A file a batch, so that the mirror works beside the batches.
+fn one_by_one(place: &Place) -> [&'static str; 2] {
+    let pipeline = millrace::pipeline::DEFAULT.replacen("[source]", "[source]\nbatch_files = 1", 1);
+    fs::write(place.path("pipeline.toml"), pipeline).unwrap();
+    ["-p", "pipeline.toml"]
+}
+
+#[test]
+fn after_a_backlog_the_mirror_has_every_row_and_every_index() {
+    let place = Place::new();
+    let [flag, file] = one_by_one(&place);
+    for n in 0..9 {
+        place.put(
+            &format!("{n}.json"),
+            order(&format!("O{}", n % 4), &format!("1{n}:00:00"), "PAID", &["A", "B"]),
+        );
+    }
+    let said = place.expect(&[flag, file, "run", "--once", "--json"], 0);
+    let lines = said.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told: Vec<u64> = lines.filter_map(|line| line["batch"].as_u64()).collect();
+    // A compaction has a number of its own.
+    assert!(told.len() == 9 && told.is_sorted(), "each is told, in order: {told:?}");
+    for n in 0..4 {
+        assert_eq!(place.lines(&format!("O{n}")).len(), 2);
+    }
+    assert_eq!(indexes(&place).len(), declared());
+    place.expect(&[flag, file, "verify"], 0);
+}
+
+#[test]
+fn a_backlog_that_is_stopped_or_killed_ends_with_every_index_all_the_same() {
+    for kill in [false, true] {
+        let place = Place::new();
+        let [flag, file] = one_by_one(&place);
+        for n in 0..80 {
+            place.put(&format!("{n:03}.json"), order(&format!("O{n}"), "10:00:00", "PAID", &["A"]));
+        }
+        let mut run = place.start(&[flag, file, "run"]);
+        until("some batches", 20, || run.out().contains("batch 3 ").then_some(()));
+        if kill {
+            run.signal(Signal::KILL);
+            run.ended(5);
+        } else {
+            run.stop();
+        }
+        assert!(place.rows("select * from _files").len() < 80, "it was to be cut short");
+        place.expect(&[flag, file, "run", "--once"], 0);
+        assert_eq!(indexes(&place).len(), declared(), "killed: {kill}");
+        assert_eq!(place.rows("select count(*) as n from order_item")[0]["n"], 80);
+        place.expect(&[flag, file, "verify"], 0);
+    }
 }

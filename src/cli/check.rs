@@ -18,7 +18,7 @@ use crate::merge::{self, KeyIndex};
 use crate::mirror;
 use crate::pipeline::model::Pipeline;
 use crate::report::lines::count;
-use crate::run::level::system_tables;
+use crate::run::contents::system_tables;
 use crate::text::shown;
 
 /// Validate the pipeline file; show the rows that files would give, per table, without writing anything.

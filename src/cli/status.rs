@@ -16,7 +16,7 @@ use crate::pipeline::model::Pipeline;
 use crate::report::BatchReport;
 use crate::report::lines::{self, thousands};
 use crate::root;
-use crate::run::level::system_tables;
+use crate::run::contents::system_tables;
 use crate::system;
 use crate::tables::LocalDisk;
 

@@ -28,14 +28,20 @@ pub fn plan(index: &KeyIndex, rows: TableRows, batch: FileId, counts: Counts) ->
     Ok(plan)
 }
 
-fn replace(plan: &mut Plan, old: Option<Entry>, owner: OwnerRows, kept: &mut Vec<OwnerRows>) {
+/// An owner whose rows are written.
+struct Kept {
+    owner: OwnerRows,
+    had_rows: bool,
+}
+
+fn replace(plan: &mut Plan, old: Option<Entry>, owner: OwnerRows, kept: &mut Vec<Kept>) {
     count(&mut plan.counts, old.map_or(0, |o| o.count), owner.count);
     let deletion = old.as_ref().and_then(Entry::deletion);
     if deletion.is_some() && owner.count == 0 {
         plan.emptied.push(owner.key.clone());
     }
     plan.delete.extend(deletion);
-    kept.push(owner);
+    kept.push(Kept { owner, had_rows: deletion.is_some() });
 }
 
 /// Of an owned set that went from `old` to `new` rows, the lesser number was updated.
@@ -46,13 +52,17 @@ fn count(counts: &mut Counts, old: u32, new: u32) {
 }
 
 /// Packs the kept owners' rows one after the other and says where they will stand.
-fn append(plan: &mut Plan, rows: &RecordBatch, mut kept: Vec<OwnerRows>, batch: FileId) -> Result<()> {
-    let total: u64 = kept.iter().map(|o| u64::from(o.count)).sum();
+fn append(plan: &mut Plan, rows: &RecordBatch, kept: Vec<Kept>, batch: FileId) -> Result<()> {
+    let total: u64 = kept.iter().map(|k| u64::from(k.owner.count)).sum();
     let total = u32::try_from(total).map_err(|_| Error::Bug("more than 4 billion rows in a batch".into()))?;
     let mut indices = Vec::with_capacity(total as usize);
-    for owner in &mut kept {
+    let mut owners = Vec::with_capacity(kept.len());
+    for Kept { mut owner, had_rows } in kept {
         let from = owner.first;
         owner.first = indices.len() as u32;
+        if had_rows && owner.count > 0 {
+            plan.replaced.push(owner.first);
+        }
         indices.extend(from..from + owner.count);
         let entry = Entry {
             order: owner.order,
@@ -62,6 +72,7 @@ fn append(plan: &mut Plan, rows: &RecordBatch, mut kept: Vec<OwnerRows>, batch: 
             count: owner.count,
         };
         plan.index.push((owner.owner, entry));
+        owners.push(owner);
     }
     plan.index.sort_unstable_by_key(|(owner, _)| *owner);
     if total == 0 {
@@ -73,7 +84,7 @@ fn append(plan: &mut Plan, rows: &RecordBatch, mut kept: Vec<OwnerRows>, batch: 
         take_record_batch(rows, &UInt32Array::from(indices))
             .map_err(|e| Error::Bug(format!("packing rows: {e}")))?
     };
-    plan.append = Some(TableRows { rows: packed, owners: kept });
+    plan.append = Some(TableRows { rows: packed, owners });
     Ok(())
 }
 

@@ -55,7 +55,7 @@ fn a_plan_appends_replaces_empties_and_leaves_alone() {
     let p =
         plan(&index, built(&[(1, 1, 10, 2), (2, 1, 20, 1), (3, 1, 30, 0)]), 1, Counts::default()).unwrap();
     assert_eq!(p.counts, Counts { inserted: 3, ..Counts::default() });
-    assert!(p.delete.is_empty() && p.index.len() == 3);
+    assert!(p.delete.is_empty() && p.index.len() == 3 && p.replaced.is_empty());
     index.apply(&p.index);
     // 1 grows, 2 says the same again, 3 stays empty with another event.
     let p =
@@ -63,6 +63,7 @@ fn a_plan_appends_replaces_empties_and_leaves_alone() {
     assert_eq!(p.counts, Counts { inserted: 1, updated: 2, unchanged: 1, ..Counts::default() });
     assert_eq!(p.delete, vec![Deletion { file: 1, first: 0, count: 2 }]);
     assert_eq!(p.append.as_ref().unwrap().rows.num_rows(), 3);
+    assert_eq!(p.replaced, vec![0]);
     index.apply(&p.index);
     assert_eq!(index.get(2).unwrap().file, 1);
     assert_eq!(index.get(2).unwrap().order, order(2));
@@ -70,10 +71,22 @@ fn a_plan_appends_replaces_empties_and_leaves_alone() {
     let p = plan(&index, built(&[(1, 3, 0, 0)]), 3, Counts::default()).unwrap();
     assert_eq!(p.counts, Counts { deleted: 3, ..Counts::default() });
     assert_eq!(p.emptied, vec![vec![KeyPart::Int(1)]]);
-    assert!(p.append.is_none());
+    assert!(p.append.is_none() && p.replaced.is_empty());
     index.apply(&p.index);
     assert_eq!(index.rows(), 1);
     assert_eq!(index.changed_since(2).count(), 1);
+}
+
+#[test]
+fn owners_that_had_rows_are_named_by_their_first_new_row() {
+    let mut index = KeyIndex::default();
+    let p =
+        plan(&index, built(&[(2, 1, 20, 1), (3, 1, 30, 2), (5, 1, 50, 0)]), 1, Counts::default()).unwrap();
+    index.apply(&p.index);
+    // 1 is new, 2 and 3 had rows, 4 is new, 5 had none.
+    let owners = [(1, 7, 1, 2), (2, 8, 21, 3), (3, 9, 31, 1), (4, 9, 4, 1), (5, 9, 51, 1)];
+    let p = plan(&index, built(&owners), 2, Counts::default()).unwrap();
+    assert_eq!(p.replaced, vec![2, 5]);
 }
 
 #[test]

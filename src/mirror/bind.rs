@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
-    Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray,
+    Array, ArrayAccessor, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
+    Float64Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
@@ -71,6 +71,34 @@ impl<'a> Column<'a> {
         }
     }
 
+    /// The text of a row of a text column.
+    pub fn text(&self, row: usize) -> Option<&[u8]> {
+        match self {
+            Column::Text(a) if !a.is_null(row) => Some(a.value(row).as_bytes()),
+            Column::LargeText(a) if !a.is_null(row) => Some(a.value(row).as_bytes()),
+            Column::TextView(a) if !a.is_null(row) => Some(a.value(row).as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// All rows are equal, or null.
+    pub fn is_constant(&self) -> bool {
+        match self {
+            Column::Text(a) => all_equal(*a),
+            Column::LargeText(a) => all_equal(*a),
+            Column::TextView(a) => all_equal(*a),
+            Column::Int64(a) => all_equal(*a),
+            Column::Int32(a) => all_equal(*a),
+            Column::Bool(a) => all_equal(*a),
+            Column::Date(a) => all_equal(*a),
+            Column::Timestamp(a) => all_equal(*a),
+            Column::Decimal(a, _) => all_equal(*a),
+            Column::Binary(a) => all_equal(*a),
+            // Two that are equal need not be the same: there are two zeros.
+            Column::Float64(_) => false,
+        }
+    }
+
     /// The value of a row; what has to be written out is written to `scratch`.
     pub fn value<'v>(&'v self, row: usize, scratch: &'v mut String) -> ValueRef<'v> {
         if self.is_null(row) {
@@ -93,6 +121,15 @@ impl<'a> Column<'a> {
             Column::Binary(a) => ValueRef::Blob(a.value(row)),
         }
     }
+}
+
+fn all_equal<A: ArrayAccessor>(array: A) -> bool
+where
+    A::Item: PartialEq,
+{
+    let at = |row: usize| array.is_valid(row).then(|| array.value(row));
+    // The last first: it is the one that differs where rows come in some order.
+    array.null_count() == array.len() || (1..array.len()).rev().all(|row| at(row) == at(0))
 }
 
 fn spelled(scratch: &mut String, write: impl FnOnce(&mut String)) -> ValueRef<'_> {

@@ -51,6 +51,8 @@ pub struct TableDdl {
     pub references: Vec<Foreign>,
     pub create: Object,
     pub indexes: Vec<Object>,
+    /// The one of `indexes` that finds an owner's rows, where the primary key does not.
+    pub owner_index: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -145,9 +147,10 @@ fn pipeline_table(pipeline: &Pipeline, index: usize) -> TableDdl {
         references: references(pipeline, table),
         create: Object { name: table.name.clone(), sql: String::new() },
         indexes: Vec::new(),
+        owner_index: None,
     };
     out.create.sql = create_table(&out, pipeline);
-    out.indexes = indexes(&out, referred(pipeline, index));
+    set_indexes(&mut out, referred(pipeline, index));
     out
 }
 
@@ -162,9 +165,10 @@ fn system_table(system: &SystemTable) -> TableDdl {
         references: Vec::new(),
         create: Object { name: system.name.clone(), sql: String::new() },
         indexes: Vec::new(),
+        owner_index: None,
     };
     out.create.sql = declare(&out, Vec::new());
-    out.indexes = indexes(&out, Vec::new());
+    set_indexes(&mut out, Vec::new());
     out
 }
 
@@ -267,19 +271,27 @@ fn declare(table: &TableDdl, foreign: Vec<String>) -> String {
 
 /// Unique ones for what foreign keys point at, plain ones for our references, other references to us and, if the
 /// key does not begin with it, the owner. A plain index that the primary key or another one gives is left out.
-fn indexes(table: &TableDdl, referred: Vec<(Vec<usize>, bool)>) -> Vec<Object> {
+fn set_indexes(table: &mut TableDdl, referred: Vec<(Vec<usize>, bool)>) {
+    let (indexes, columns): (Vec<Object>, Vec<Vec<usize>>) = indexes(table, referred).into_iter().unzip();
+    table.indexes = indexes;
+    if !table.key.starts_with(&table.owner) {
+        table.owner_index = columns.iter().position(|c| c.starts_with(&table.owner));
+    }
+}
+
+fn indexes(table: &TableDdl, referred: Vec<(Vec<usize>, bool)>) -> Vec<(Object, Vec<usize>)> {
     let mut done: Vec<Vec<usize>> = vec![table.key.clone()];
     let mut out = Vec::new();
     let (unique, plain): (Vec<_>, Vec<_>) = referred.into_iter().partition(|(_, declared)| *declared);
     for (columns, _) in unique {
-        out.push(index(table, "CREATE UNIQUE INDEX", &columns));
+        out.push((index(table, "CREATE UNIQUE INDEX", &columns), columns.clone()));
         done.push(columns);
     }
     let ours = table.references.iter().map(|f| f.columns.clone());
     let theirs = plain.into_iter().map(|(columns, _)| columns);
     for columns in ours.chain(theirs).chain([table.owner.clone()]) {
         if !columns.is_empty() && !done.iter().any(|d| d.starts_with(&columns)) {
-            out.push(index(table, "CREATE INDEX", &columns));
+            out.push((index(table, "CREATE INDEX", &columns), columns.clone()));
             done.push(columns);
         }
     }
@@ -294,6 +306,15 @@ fn index(table: &TableDdl, create: &str, columns: &[usize]) -> Object {
 }
 
 impl TableDdl {
+    /// The indexes that no change of rows makes use of.
+    pub fn for_readers(&self) -> impl Iterator<Item = &Object> {
+        self.indexes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| self.owner_index != Some(*at))
+            .map(|(_, index)| index)
+    }
+
     /// Quoted column names, with commas between them.
     pub fn list(&self, columns: &[usize]) -> String {
         let names: Vec<String> = columns.iter().map(|&c| quoted(&self.columns[c].name)).collect();

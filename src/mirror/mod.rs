@@ -11,11 +11,13 @@
 mod bind;
 pub mod ddl;
 mod fault;
+mod indexes;
 pub mod inspect;
 mod open;
 pub mod query;
 mod reader;
 mod render;
+mod rows;
 mod text;
 mod write;
 
@@ -61,6 +63,8 @@ pub struct Mirror {
     /// Held while it is open; see [`open::reserve`].
     reserved: Option<open::Reserved>,
     most_log: u64,
+    /// See [`Mirror::expect_many`].
+    many_come: bool,
     cutting: write::Cutting,
 }
 
@@ -98,15 +102,23 @@ pub enum TableRef<'a> {
 }
 
 /// What a batch changes in one table.
-pub struct Change<'a> {
-    pub table: TableRef<'a>,
+#[derive(Debug)]
+pub struct Change {
+    pub table: TableRef<'static>,
     /// All columns of the table, found by name, the `_` columns among them.
-    pub rows: Option<&'a RecordBatch>,
-    /// The rows are whole sets: what their owners had before goes first. Otherwise a row replaces the one with
-    /// its key.
-    pub replaced: bool,
+    pub rows: Option<RecordBatch>,
+    pub replaces: Replaces,
     /// Owners that have no rows any more, by the values of the owner's columns.
-    pub emptied: &'a [Vec<KeyPart>],
+    pub emptied: Vec<Vec<KeyPart>>,
+}
+
+/// What has to go for new rows.
+#[derive(Debug)]
+pub enum Replaces {
+    /// The row with the same key, if there is one.
+    Key,
+    /// All rows of some owners, each named by one of its new rows. The other owners have none.
+    Owners(Vec<u32>),
 }
 
 /// Which of a table's rows the new ones stand for.
@@ -166,6 +178,7 @@ impl Mirror {
             patience: open::PATIENCE,
             reserved: None,
             most_log: write::MOST_LOG_BYTES,
+            many_come: false,
             cutting: write::Cutting::default(),
         })
     }

@@ -146,7 +146,8 @@ fn refusal(path: &Path, e: rusqlite::Error) -> Refusal {
 /// The cache (64 MiB at most, taken only when used) holds what one batch touches: with 16 MiB, pages of large
 /// batches were written to the log several times, at half the speed.
 fn writer(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(plain(path), flags)?;
     conn.busy_timeout(patience)?;
     conn.pragma_update(None, "foreign_keys", false)?;

@@ -50,8 +50,14 @@ fn line(order: &str, item: &str, price: i64) -> Vec<V> {
     vec![t(order), t(item), i(price), i(0), i(0), i(1), t("c1"), V::Null, V::Null]
 }
 
-fn change<'a>(table: usize, rows: &'a RecordBatch, replaced: bool) -> Change<'a> {
-    Change { table: TableRef::Pipeline(table), rows: Some(rows), replaced, emptied: &[] }
+fn change(table: usize, rows: &RecordBatch, owned: bool) -> Change {
+    let replaces = if owned { every_owner(rows) } else { Replaces::Key };
+    Change { table: TableRef::Pipeline(table), rows: Some(rows.clone()), replaces, emptied: Vec::new() }
+}
+
+/// More than need be: an owner may have no rows, and may be named again.
+fn every_owner(rows: &RecordBatch) -> Replaces {
+    Replaces::Owners((0..rows.num_rows() as u32).collect())
 }
 
 /// Order o1 gets `n` lines.
@@ -214,9 +220,9 @@ fn step(place: &Place, mirror: &mut Mirror, model: &mut Model, act: &Act, batch:
                 .collect();
             let change = Change {
                 table: TableRef::Pipeline(*table),
-                rows: Some(&batch_rows).filter(|b| b.num_rows() > 0),
-                replaced: true,
-                emptied: &emptied,
+                replaces: every_owner(&batch_rows),
+                rows: Some(batch_rows).filter(|b| b.num_rows() > 0),
+                emptied,
             };
             mirror.apply(batch, &[change])
         }
@@ -318,6 +324,80 @@ fn contents_are_what_canonical_says_of_the_rows() {
 }
 
 #[test]
+fn of_many_rows_each_has_its_own_values_and_those_that_all_share() {
+    let place = place();
+    let mut mirror = filled(&place);
+    let ddl = ddl();
+    let customer = |k: i64| match k {
+        // The last differs in what all others share.
+        999 => vec![t("k999"), t("Bob"), V::Null],
+        _ => vec![t(&format!("k{:03}", (k * 7) % 999)), t("Ann"), i(k % 3)],
+    };
+    let shared = |k: i64| vec![t(&format!("s{k:04}")), V::Null, i(5)];
+    for (batch, all) in [
+        (2, (0..1_000).map(customer).collect::<Vec<_>>()),
+        (3, (0..1_003).map(shared).collect()),
+        (4, (0..1_000).map(|k| vec![t(&format!("s{k:04}")), t("Eve"), V::Null]).collect()),
+    ] {
+        let batch_rows = rows(&ddl.tables[CUSTOMER], batch, &all);
+        let outcome = mirror.apply(batch as u64, &[change(CUSTOMER, &batch_rows, false)]);
+        assert_eq!(outcome.unwrap(), Outcome::Done);
+        let columns: Vec<Column<'_>> = batch_rows.columns().iter().map(|a| Column::new(a).unwrap()).collect();
+        let mut scratch = String::new();
+        let mut wanted: Vec<Vec<Option<String>>> = (0..batch_rows.num_rows())
+            .map(|row| columns.iter().map(|c| canonical(c, row, &mut scratch)).collect())
+            .collect();
+        wanted.sort();
+        let mut there = contents(&place, TableRef::Pipeline(CUSTOMER));
+        there.retain(|row| wanted.binary_search(row).is_ok());
+        there.sort();
+        assert_eq!(there, wanted, "batch {batch}");
+    }
+    assert_eq!(inspector(&place).count(TableRef::Pipeline(CUSTOMER)).unwrap(), 1 + 1_000 + 1_003);
+}
+
+fn indexes(mirror: &Mirror) -> Vec<String> {
+    let conn = mirror.connection().unwrap();
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name";
+    let mut all = conn.prepare(sql).unwrap();
+    let names = all.query_map([], |row| row.get(0)).unwrap();
+    names.map(Result::unwrap).collect()
+}
+
+#[test]
+fn while_many_batches_come_into_an_empty_mirror_readers_indexes_wait() {
+    let place = place();
+    let (mut mirror, _, _) = open(&place);
+    let nothing: [(TableRef<'_>, Vec<crate::error::Result<RecordBatch>>); 0] = [];
+    assert_eq!(mirror.rebuild(1, nothing).unwrap(), Outcome::Done);
+    let all = indexes(&mirror);
+    mirror.expect_many();
+    for batch in 2..5 {
+        let lines = lines(batch as i64 * 100);
+        assert_eq!(mirror.apply(batch, &[change(LINE, &lines, true)]).unwrap(), Outcome::Done);
+    }
+    let needed = indexes(&mirror);
+    assert!(needed.len() < all.len(), "{needed:?} of {all:?}");
+    for table in &ddl().tables {
+        // Deleting an owner's rows must not become a walk over the table.
+        let by_key = table.key.starts_with(&table.owner);
+        assert!(by_key || table.owner_index.is_some_and(|at| needed.contains(&table.indexes[at].name)));
+    }
+    // Asked for with another batch, nothing happens; the same goes for a second time.
+    assert_eq!(mirror.index(3).unwrap(), Outcome::Already);
+    assert_eq!(indexes(&mirror), needed);
+    for _ in 0..2 {
+        assert_eq!(mirror.index(4).unwrap(), Outcome::Done);
+        assert_eq!(indexes(&mirror), all);
+    }
+    // A mirror with rows keeps them.
+    mirror.expect_many();
+    assert_eq!(mirror.apply(5, &[change(LINE, &lines(3), true)]).unwrap(), Outcome::Done);
+    assert_eq!(indexes(&mirror), all);
+    assert_eq!(inspector(&place).count(TableRef::Pipeline(LINE)).unwrap(), 3);
+}
+
+#[test]
 fn quarantine_is_replaced_by_file_and_content_and_files_are_added() {
     let place = place();
     let mut mirror = filled(&place);
@@ -328,8 +408,18 @@ fn quarantine_is_replaced_by_file_and_content_and_files_are_added() {
         let bad = rows(quarantine, 1, all);
         let read = rows(files, 1, &[vec![t("a.json"), i(0), i(batch as i64)]]);
         let changes = [
-            Change { table: TableRef::System("_quarantine"), rows: Some(&bad), replaced: true, emptied: &[] },
-            Change { table: TableRef::System("_files"), rows: Some(&read), replaced: false, emptied: &[] },
+            Change {
+                table: TableRef::System("_quarantine"),
+                replaces: every_owner(&bad),
+                rows: Some(bad),
+                emptied: Vec::new(),
+            },
+            Change {
+                table: TableRef::System("_files"),
+                rows: Some(read),
+                replaces: Replaces::Key,
+                emptied: Vec::new(),
+            },
         ];
         assert_eq!(mirror.apply(batch, &changes).unwrap(), Outcome::Done);
     };

@@ -1,5 +1,7 @@
 //! Values as the mirror keeps them: text for dates and times, the number SQLite makes of a decimal.
 
+use std::fmt::Write as _;
+
 /// What a NUMERIC column keeps of a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
@@ -41,15 +43,30 @@ fn parsed(unscaled: i128, scale: i8) -> f64 {
 pub fn push_timestamp(out: &mut String, micros: i64) {
     const DAY: i64 = 86_400_000_000;
     push_date(out, micros.div_euclid(DAY));
-    let rest = micros.rem_euclid(DAY);
-    let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
-    for (mark, part, digits) in
-        [('T', seconds / 3600, 2), (':', seconds / 60 % 60, 2), (':', seconds % 60, 2), ('.', fraction, 6)]
-    {
-        out.push(mark);
-        push_digits(out, part.unsigned_abs(), digits);
-    }
-    out.push('Z');
+    // Less than a day: it fits.
+    let rest = micros.rem_euclid(DAY) as u64;
+    let (seconds, fraction) = ((rest / 1_000_000) as u32, (rest % 1_000_000) as u32);
+    let mut text = *b"T00:00:00.000000Z";
+    let parts = [
+        (1, seconds / 3600),
+        (4, seconds / 60 % 60),
+        (7, seconds % 60),
+        (10, fraction / 10_000),
+        (12, fraction / 100 % 100),
+        (14, fraction % 100),
+    ];
+    parts.into_iter().for_each(|(at, two)| put_two(&mut text, at, two));
+    push_ascii(out, &text);
+}
+
+/// Adds two digits to the zeros at `at`.
+fn put_two(text: &mut [u8], at: usize, two: u32) {
+    text[at] += (two / 10) as u8;
+    text[at + 1] += (two % 10) as u8;
+}
+
+fn push_ascii(out: &mut String, text: &[u8]) {
+    out.push_str(std::str::from_utf8(text).unwrap_or_default());
 }
 
 /// Appends `YYYY-MM-DD`; `days` since the epoch, in the Gregorian calendar carried back for ever.
@@ -57,34 +74,35 @@ pub fn push_timestamp(out: &mut String, micros: i64) {
 pub fn push_date(out: &mut String, days: i64) {
     let z = days.saturating_add(719_468);
     let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
+    // Less than an era: small numbers divide faster.
+    let doe = z.rem_euclid(146_097) as u32;
     let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
     let day = doy - (153 * mp + 2) / 5 + 1;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe.saturating_add(era.saturating_mul(400)).saturating_add(i64::from(month <= 2));
-    if year < 0 {
-        out.push('-');
-    }
-    push_digits(out, year.unsigned_abs(), 4);
-    out.push('-');
-    push_digits(out, month.unsigned_abs(), 2);
-    out.push('-');
-    push_digits(out, day.unsigned_abs(), 2);
+    let year = i64::from(yoe).saturating_add(era.saturating_mul(400)).saturating_add(i64::from(month <= 2));
+    let mut text = *b"-00-00";
+    put_two(&mut text, 1, month);
+    put_two(&mut text, 4, day);
+    push_year(out, year);
+    push_ascii(out, &text);
 }
 
-/// At least `digits` digits, more if the number has more.
-fn push_digits(out: &mut String, mut n: u64, digits: usize) {
-    let mut buf = [b'0'; 20];
-    let mut at = buf.len();
-    while n > 0 && at > 0 {
-        at -= 1;
-        buf[at] = b'0' + (n % 10) as u8;
-        n /= 10;
+/// Four digits, more if it has more.
+fn push_year(out: &mut String, year: i64) {
+    match u32::try_from(year) {
+        Ok(year @ 0..=9999) => {
+            let mut text = *b"0000";
+            put_two(&mut text, 0, year / 100);
+            put_two(&mut text, 2, year % 100);
+            push_ascii(out, &text);
+        }
+        _ => {
+            let sign = if year < 0 { "-" } else { "" };
+            let _ = write!(out, "{sign}{:04}", year.unsigned_abs());
+        }
     }
-    let from = at.min(buf.len() - digits);
-    out.extend(buf[from..].iter().map(|&b| char::from(b)));
 }
 
 /// A double in the fewest digits that read back as the same double.

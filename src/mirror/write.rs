@@ -5,17 +5,15 @@
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, TransactionBehavior, params_from_iter};
+use rusqlite::{Connection, TransactionBehavior};
 
-use super::bind::{Column, bind_row, columns, text_of};
-use super::ddl::{Ddl, STATE, TableDdl, quoted};
+use super::ddl::{Ddl, STATE, quoted};
 use super::fault::{Fault, damage, named, reason};
-use super::{CatchUp, Change, Changed, Mirror, Outcome, TableRef};
-use crate::batch::KeyPart;
+use super::indexes;
+use super::rows::{Into, delete_all, delete_changed, delete_emptied, delete_owners, fill, insert};
+use super::{CatchUp, Change, Changed, Mirror, Outcome, Replaces, TableRef};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::key::OwnerHash;
 
 /// A log beyond this is cut back as soon as no reader needs it.
 const LOG_BYTES: u64 = 64 << 20;
@@ -60,11 +58,16 @@ impl Cutting {
     }
 }
 
-/// Rows of one `INSERT`: a tenth faster than one at a time; more gains nothing (measured).
-const ROWS_AT_ONCE: usize = 8;
-
-/// SQLite's default bound on parameters of a statement.
-const PARAMETERS: usize = 32_766;
+/// What a change may start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// A mirror of an earlier batch.
+    Before,
+    /// A mirror that is level with the batch: no row changes.
+    Level,
+    /// Anything: everything is replaced.
+    Any,
+}
 
 impl Mirror {
     /// Applies one committed batch.
@@ -72,20 +75,45 @@ impl Mirror {
     /// # Errors
     /// `Busy` if another program writes to the file; `Io` (a full disk); `Bug` for rows that do not fit the
     /// tables or a mirror that was never filled. Nothing has changed then.
-    pub fn apply(&mut self, batch_id: u64, changes: &[Change<'_>]) -> Result<Outcome> {
-        self.transact(batch_id, false, |conn, ddl| {
+    pub fn apply(&mut self, batch_id: u64, changes: &[Change]) -> Result<Outcome> {
+        let put_off = self.many_come;
+        let outcome = self.transact(batch_id, Start::Before, |conn, ddl| {
+            if put_off {
+                indexes::put_off(conn, ddl)?;
+            }
             for change in changes {
                 let table = ddl.find(change.table)?;
-                if change.replaced {
-                    delete_owners(conn, table, change.rows)?;
-                }
-                delete_emptied(conn, table, change.emptied)?;
-                if let Some(rows) = change.rows {
-                    insert(conn, table, &quoted(&table.name), rows, !change.replaced)?;
-                }
+                delete_emptied(conn, table, &change.emptied)?;
+                let Some(rows) = &change.rows else { continue };
+                let into = match &change.replaces {
+                    Replaces::Key => Into::Replacing,
+                    Replaces::Owners(named) => {
+                        delete_owners(conn, table, rows, named)?;
+                        Into::Table
+                    }
+                };
+                insert(conn, table, into, rows)?;
             }
             Ok(())
-        })
+        })?;
+        self.many_come = false;
+        Ok(outcome)
+    }
+
+    /// Many batches come one after the other: if every table is empty when the next one is applied, indexes that only
+    /// readers need are left out until [`Mirror::index`]. Building one over all rows costs a fraction of keeping it up.
+    /// (A start makes those that a kill left out.)
+    pub fn expect_many(&mut self) {
+        self.many_come = true;
+    }
+
+    /// Makes the indexes that were left out, in a mirror that is level with `batch_id`.
+    ///
+    /// # Errors
+    /// As [`Mirror::apply`].
+    pub fn index(&mut self, batch_id: u64) -> Result<Outcome> {
+        self.many_come = false;
+        self.transact(batch_id, Start::Level, indexes::make)
     }
 
     /// Replaces everything by the full contents of the tables as of `batch_id`; a table that is not among them
@@ -101,17 +129,14 @@ impl Mirror {
     where
         R: IntoIterator<Item = Result<RecordBatch>>,
     {
-        let outcome = self.transact(batch_id, true, |conn, ddl| {
+        let outcome = self.transact(batch_id, Start::Any, |conn, ddl| {
             empty(conn, ddl)?;
             fault::point("mirror.emptied");
             for (table, rows) in tables {
                 fill(conn, ddl.find(table)?, rows)?;
                 fault::point("mirror.table_filled");
             }
-            for index in ddl.tables.iter().flat_map(|t| &t.indexes) {
-                conn.execute(&index.sql, [])?;
-            }
-            Ok(())
+            indexes::make(conn, ddl)
         })?;
         self.cut_log(Duration::from_secs(1))?;
         fault::point("mirror.log_cut");
@@ -128,7 +153,7 @@ impl Mirror {
         batch_id: u64,
         tables: impl IntoIterator<Item = CatchUp<'t>>,
     ) -> Result<Outcome> {
-        self.transact(batch_id, false, |conn, ddl| {
+        self.transact(batch_id, Start::Before, |conn, ddl| {
             for part in tables {
                 let table = ddl.find(part.table)?;
                 match part.changed {
@@ -137,19 +162,18 @@ impl Mirror {
                 }
                 fault::point("mirror.owners_deleted");
                 for rows in part.rows {
-                    insert(conn, table, &quoted(&table.name), &rows?, false)?;
+                    insert(conn, table, Into::Table, &rows?)?;
                 }
             }
             Ok(())
         })
     }
 
-    /// Runs `work` and stores the batch id, in one transaction. `whole` = the work replaces everything, so it may
-    /// start from any state.
+    /// Runs `work` and stores the batch id, in one transaction.
     fn transact(
         &mut self,
         batch_id: u64,
-        whole: bool,
+        start: Start,
         work: impl FnOnce(&Connection, &Ddl) -> Result<(), Fault>,
     ) -> Result<Outcome> {
         if !self.present() {
@@ -159,10 +183,10 @@ impl Mirror {
         let mut version = self.version;
         let done = {
             let history = self.history.as_deref();
-            within(self.conn.as_mut(), &self.ddl, batch_id, history, whole, &mut version, work)
+            within(self.conn.as_mut(), &self.ddl, batch_id, history, start, &mut version, work)
         };
         // Of what was committed before our transaction began, a rebuild leaves nothing.
-        self.touched = (self.touched || version != self.version) && !(whole && done.is_ok());
+        self.touched = (self.touched || version != self.version) && !(start == Start::Any && done.is_ok());
         self.version = version;
         match done {
             Ok(outcome) => {
@@ -172,7 +196,7 @@ impl Mirror {
                 }
                 Ok(outcome)
             }
-            Err(Fault::Sql(e)) if whole && constraint(&e) => Err(two_rows(&e)),
+            Err(Fault::Sql(e)) if start == Start::Any && constraint(&e) => Err(two_rows(&e)),
             Err(Fault::Sql(e)) if damage(&e) => {
                 self.damaged = true;
                 Ok(self.lost(&format!("is damaged ({})", reason(&e))))
@@ -231,7 +255,7 @@ fn within(
     ddl: &Ddl,
     batch_id: u64,
     history: Option<&str>,
-    whole: bool,
+    start: Start,
     version: &mut i64,
     work: impl FnOnce(&Connection, &Ddl) -> Result<(), Fault>,
 ) -> Result<Outcome, Fault> {
@@ -241,9 +265,11 @@ fn within(
     *version = super::open::version(&tx)?;
     let select = format!("SELECT batch_id FROM {}", quoted(STATE));
     let stored: Option<i64> = tx.prepare_cached(&select)?.query_row([], |r| r.get(0))?;
-    match stored {
-        None if !whole => return Err(Error::Bug("the mirror was never filled: rebuild first".into()).into()),
-        Some(stored) if !whole && stored >= id => return Ok(Outcome::Already),
+    match (start, stored) {
+        (Start::Any, _) => {}
+        (_, None) => return Err(Error::Bug("the mirror was never filled: rebuild first".into()).into()),
+        (Start::Before, Some(stored)) if stored >= id => return Ok(Outcome::Already),
+        (Start::Level, Some(stored)) if stored != id => return Ok(Outcome::Already),
         _ => {}
     }
     fault::point("mirror.begun");
@@ -265,164 +291,11 @@ fn two_rows(e: &rusqlite::Error) -> Error {
     Error::Corrupt(format!("a table has two rows with one key ({}): run `millrace verify`", reason(e)))
 }
 
-// ------------------------------------------------------------------------------------------------- deleting
-
-fn delete_statement(table: &TableDdl) -> String {
-    let equal: Vec<String> =
-        table.owner.iter().map(|&c| format!("{} = ?", quoted(&table.columns[c].name))).collect();
-    format!("DELETE FROM {} WHERE {}", quoted(&table.name), equal.join(" AND "))
-}
-
-/// Deletes what the owners of `rows` had. Rows of one owner stand together, so each owner is deleted once; one
-/// that did come again would be deleted again before anything is inserted, which does no harm.
-fn delete_owners(conn: &Connection, table: &TableDdl, rows: Option<&RecordBatch>) -> Result<(), Fault> {
-    let Some(rows) = rows.filter(|_| !table.owner.is_empty()) else { return Ok(()) };
-    let all = columns(table, rows)?;
-    let owner: Vec<&Column<'_>> = table.owner.iter().filter_map(|&c| all.get(c)).collect();
-    let mut delete = conn.prepare_cached(&delete_statement(table))?;
-    let mut scratch = String::new();
-    for row in 0..rows.num_rows() {
-        if row == 0 || !same_owner(&owner, row - 1, row) {
-            bind_row(&mut delete, 1, owner.iter().copied(), row, &mut scratch)?;
-            delete.raw_execute()?;
-        }
-    }
-    Ok(())
-}
-
-fn same_owner(owner: &[&Column<'_>], a: usize, b: usize) -> bool {
-    let (mut x, mut y) = (String::new(), String::new());
-    owner.iter().all(|c| c.value(a, &mut x) == c.value(b, &mut y))
-}
-
-fn delete_emptied(conn: &Connection, table: &TableDdl, emptied: &[Vec<KeyPart>]) -> Result<(), Fault> {
-    if emptied.is_empty() {
-        return Ok(());
-    }
-    let mut delete = conn.prepare_cached(&delete_statement(table))?;
-    for key in emptied {
-        if key.len() != table.owner.len() {
-            return Err(Error::Bug(format!("`{}` is told of an emptied key {key:?}", table.name)).into());
-        }
-        delete.execute(params_from_iter(
-            key.iter()
-                .map(|part| match part {
-                    KeyPart::Text(t) => ValueRef::Text(t.as_bytes()),
-                    KeyPart::Int(i) => ValueRef::Integer(*i),
-                })
-                .map(ToSqlOutput::Borrowed),
-        ))?;
-    }
-    Ok(())
-}
-
-/// Deletes the rows whose owner's hash says yes. The scan runs over the primary key's index alone, and what it
-/// keeps is eight bytes a row.
-fn delete_changed(conn: &Connection, table: &TableDdl, changed: &dyn Fn(u128) -> bool) -> Result<(), Fault> {
-    if table.owner.is_empty() {
-        return Err(Error::Bug(format!("`{}` has no owner to catch up by", table.name)).into());
-    }
-    let (name, rowid) = (quoted(&table.name), rowid(table)?);
-    let mut scan = conn.prepare(&format!("SELECT {rowid}, {} FROM {name}", table.list(&table.owner)))?;
-    let mut rows = scan.query([])?;
-    let mut gone: Vec<i64> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let mut hash = OwnerHash::new();
-        for part in 1..=table.owner.len() {
-            hash.part(text_of(row.get_ref(part)?).unwrap_or_default().as_bytes());
-        }
-        if changed(hash.finish()) {
-            gone.push(row.get(0)?);
-        }
-    }
-    let mut delete = conn.prepare(&format!("DELETE FROM {name} WHERE {rowid} = ?"))?;
-    for id in gone {
-        delete.execute([id])?;
-    }
-    Ok(())
-}
-
-/// A name of SQLite's own row number that no column of the table hides.
-fn rowid(table: &TableDdl) -> Result<&'static str> {
-    let free = |name: &&str| !table.columns.iter().any(|c| c.name.eq_ignore_ascii_case(name));
-    let found = ["_rowid_", "rowid", "oid"].into_iter().find(free);
-    found.ok_or_else(|| Error::Bug(format!("`{}` has columns rowid, _rowid_ and oid", table.name)))
-}
-
-fn delete_all(conn: &Connection, table: &TableDdl) -> Result<(), Fault> {
-    conn.execute(&format!("DELETE FROM {}", quoted(&table.name)), [])?;
-    Ok(())
-}
-
-/// Indexes go first and come back last: building one over sorted rows costs a fraction of keeping it up.
 fn empty(conn: &Connection, ddl: &Ddl) -> Result<(), Fault> {
     while let Some((trigger, _)) = super::open::foreign_trigger(conn, ddl)? {
         conn.execute(&format!("DROP TRIGGER {}", quoted(&trigger)), [])?;
     }
-    for table in &ddl.tables {
-        for index in &table.indexes {
-            conn.execute(&format!("DROP INDEX IF EXISTS {}", quoted(&index.name)), [])?;
-        }
-        delete_all(conn, table)?;
-    }
-    Ok(())
-}
-
-// ------------------------------------------------------------------------------------------------ inserting
-
-/// Fills an empty table in the order of its key. Rows in the order of their arrival would touch the key's index
-/// all over: with ten million of them every page is written many times, and each time again to the log. So they
-/// go through a temporary table, which is not logged, and SQLite's external sort.
-fn fill(
-    conn: &Connection,
-    table: &TableDdl,
-    rows: impl IntoIterator<Item = Result<RecordBatch>>,
-) -> Result<(), Fault> {
-    const STAGE: &str = "temp.\"millrace_stage\"";
-    let (name, all) = (quoted(&table.name), table.all_columns());
-    conn.execute(&format!("CREATE TABLE {STAGE} AS SELECT * FROM {name} WHERE 0"), [])?;
-    for batch in rows {
-        insert(conn, table, STAGE, &batch?, false)?;
-    }
-    let order =
-        if table.key.is_empty() { String::new() } else { format!(" ORDER BY {}", table.list(&table.key)) };
-    conn.execute(&format!("INSERT OR FAIL INTO {name} ({all}) SELECT {all} FROM {STAGE}{order}"), [])?;
-    conn.execute(&format!("DROP TABLE {STAGE}"), [])?;
-    Ok(())
-}
-
-/// Inserts rows into `into`, a quoted name; `replace` = a row takes the place of the one with its key.
-fn insert(
-    conn: &Connection,
-    table: &TableDdl,
-    into: &str,
-    rows: &RecordBatch,
-    replace: bool,
-) -> Result<(), Fault> {
-    let columns = columns(table, rows)?;
-    let width = columns.len().max(1);
-    let group = (PARAMETERS / width).clamp(1, ROWS_AT_ONCE);
-    let sql = |rows| insert_statement(table, into, rows, replace);
-    let (mut many, mut one) = (conn.prepare_cached(&sql(group))?, conn.prepare_cached(&sql(1))?);
-    let grouped = rows.num_rows() - rows.num_rows() % group;
-    let mut scratch = String::new();
-    for row in 0..grouped {
-        bind_row(&mut many, row % group * width + 1, &columns, row, &mut scratch)?;
-        if row % group == group - 1 {
-            many.raw_execute()?;
-        }
-    }
-    for row in grouped..rows.num_rows() {
-        bind_row(&mut one, 1, &columns, row, &mut scratch)?;
-        one.raw_execute()?;
-    }
-    Ok(())
-}
-
-/// `OR FAIL`: a row that cannot go in ends the transaction, so SQLite need not keep a journal to undo the other
-/// rows of its statement. With it, inserts of several rows were slower than single ones by half.
-fn insert_statement(table: &TableDdl, into: &str, rows: usize, replace: bool) -> String {
-    let verb = if replace { "INSERT OR REPLACE" } else { "INSERT OR FAIL" };
-    let row = format!("({})", vec!["?"; table.columns.len()].join(","));
-    format!("{verb} INTO {into} ({}) VALUES {}", table.all_columns(), vec![row.as_str(); rows].join(","))
+    // Building them over sorted rows in the end costs a fraction of keeping them up.
+    indexes::drop_all(conn, ddl)?;
+    ddl.tables.iter().try_for_each(|table| delete_all(conn, table))
 }

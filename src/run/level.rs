@@ -1,42 +1,25 @@
 //! Keeps the mirror level with the tables: batch by batch while it can, from the tables when it is behind.
 
 use std::path::Path;
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::RecordBatch;
 
-use crate::batch::{Entry, FileId, Plan};
+use crate::batch::Plan;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::key::owner_of;
 use crate::ledger::Mark;
-use crate::maintain::compact::owner_columns;
-use crate::mirror::{CatchUp, Change, Changed, Mirror, Outcome, State, SystemTable, TableRef};
-use crate::root::{Root, State as TableState};
-use crate::system;
+use crate::mirror::{Mirror, Outcome, State};
+use crate::root::Root;
 
-/// The engine's own tables, as the mirror shows them.
-pub fn system_tables() -> Vec<SystemTable> {
-    let files = SystemTable {
-        name: system::FILES.into(),
-        schema: system::files_schema(),
-        key: system::FILES_KEY.to_vec(),
-        owner: Vec::new(),
-    };
-    let quarantine = SystemTable {
-        name: system::QUARANTINE.into(),
-        schema: system::quarantine_schema(),
-        key: system::QUARANTINE_KEY.to_vec(),
-        owner: Vec::new(),
-    };
-    vec![quarantine, files]
-}
+use super::beside::{Beside, Ended};
+use super::contents::{catch_up, changes, rebuild, system_tables, table_ref};
 
 /// The mirror and how far it is. A mirror that cannot be opened or cannot take a batch (another program writes to it,
 /// its disk is full) stops nothing: it stays behind, and is brought level as soon as that works.
 pub struct Kept {
-    mirror: Mirror,
+    beside: Beside,
     state: State,
     /// Not open: there is nothing yet, or the file went and could not be made again yet.
     lost: bool,
@@ -76,8 +59,14 @@ impl Kept {
     /// filled from them. Whatever is wrong with the mirror stops nothing.
     pub fn open(root: &Root, database: &Path) -> Result<(Kept, Vec<String>)> {
         let mirror = Mirror::closed(database, &root.pipeline, &system_tables(), root.identity.root_id())?;
-        let mut kept =
-            Kept { mirror, state: State::Fresh, lost: true, failed: None, refilled: None, told: None };
+        let mut kept = Kept {
+            beside: Beside::new(mirror),
+            state: State::Fresh,
+            lost: true,
+            failed: None,
+            refilled: None,
+            told: None,
+        };
         let mut notes = Vec::new();
         let begin = Instant::now();
         let done = kept.restore(root, &mut notes).and_then(|()| kept.hold_against(root, &mut notes));
@@ -94,38 +83,81 @@ impl Kept {
         self.failed.is_some()
     }
 
-    /// Applies a batch that was just committed.
-    pub fn apply(&mut self, root: &Root, plans: &[Plan], ledger: &RecordBatch) -> Vec<String> {
-        let mut changes: Vec<Change<'_>> = plans
-            .iter()
-            .enumerate()
-            .filter(|(_, plan)| plan.changes_rows())
-            .map(|(at, plan)| Change {
-                table: table_ref(root, at),
-                rows: plan.append.as_ref().map(|a| &a.rows),
-                replaced: is_owned(root, at),
-                emptied: &plan.emptied,
-            })
-            .collect();
-        changes.push(Change {
-            table: TableRef::System(system::FILES),
-            rows: Some(ledger),
-            replaced: false,
-            emptied: &[],
-        });
-        self.settle(root, &changes)
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.beside.mirror()
     }
 
-    /// A compaction changes no rows: the mirror only takes note of its batch.
+    /// Begins to apply a batch that was just committed; [`Kept::settle`] waits for it. The one before must have been
+    /// settled.
+    pub fn begin(&mut self, root: &Root, plans: &[Plan], ledger: &RecordBatch) -> Vec<String> {
+        let batch = root.record.batch;
+        if self.lost || self.failed.is_some() || self.state != State::Level(batch - 1) {
+            return self.make_level(root);
+        }
+        self.follow(root);
+        let changes = changes(root, plans, ledger);
+        self.beside.begin(batch, move |mirror| mirror.apply(batch, &changes));
+        Vec::new()
+    }
+
+    /// Many batches come; see [`Mirror::expect_many`].
+    pub fn expect_many(&mut self) {
+        self.mirror().expect_many();
+    }
+
+    /// Many have come: begins what was put off for them.
+    pub fn index(&mut self, root: &Root) {
+        let batch = root.record.batch;
+        if !self.lost && self.failed.is_none() && self.state == State::Level(batch) {
+            self.beside.begin(batch, move |mirror| mirror.index(batch));
+        }
+    }
+
+    /// Asking for it would have to wait.
+    pub fn is_at_work(&self) -> bool {
+        self.beside.would_wait()
+    }
+
+    /// Waits for the batch that was begun last. What there is to say, and how long it took.
+    pub fn settle(&mut self, root: &Root) -> (Vec<String>, Duration) {
+        let mut notes = Vec::new();
+        let Some(Ended { batch, outcome, begin, took }) = self.beside.collect() else {
+            return (notes, Duration::ZERO);
+        };
+        let done = match outcome {
+            Ok(Outcome::Lost(how)) => {
+                notes.push(format!("{how}; it is made again from the tables"));
+                self.restore(root, &mut notes)
+            }
+            Ok(_) => {
+                self.state = State::Level(batch);
+                Ok(())
+            }
+            Err(e) => Err(e),
+        };
+        self.note_end(begin, done, root, &mut notes);
+        (notes, took)
+    }
+
+    /// A compaction changes no rows: the mirror only takes note of its batch. What was begun must have been settled.
     pub fn pass(&mut self, root: &Root) -> Vec<String> {
-        self.settle(root, &[])
+        let batch = root.record.batch;
+        if self.lost || self.failed.is_some() || self.state != State::Level(batch - 1) {
+            return self.make_level(root);
+        }
+        self.follow(root);
+        let begin = Instant::now();
+        let outcome = self.mirror().apply(batch, &[]);
+        self.beside.end(Ended { batch, outcome, begin, took: begin.elapsed() });
+        self.settle(root).0
     }
 
     /// Between batches: brings a mirror level that was deleted, replaced or changed, or could not take a batch.
     pub fn mend(&mut self, root: &Root) -> Vec<String> {
         let mut notes = Vec::new();
         let begin = Instant::now();
-        let done = if !self.lost && self.mirror.present() {
+        let present = !self.lost && self.mirror().present();
+        let done = if present {
             self.bring_level(root, &mut notes).and_then(|()| self.refill(root, &mut notes))
         } else {
             if !self.lost {
@@ -137,32 +169,16 @@ impl Kept {
         notes
     }
 
-    fn settle(&mut self, root: &Root, changes: &[Change<'_>]) -> Vec<String> {
+    /// For a mirror that is behind when a batch comes.
+    fn make_level(&mut self, root: &Root) -> Vec<String> {
         let mut notes = Vec::new();
-        let batch = root.record.batch;
         // Batches must not wait, one after the other, for a mirror that cannot be written to.
         if self.failed.is_some_and(|tried| tried.is_recent(10)) {
             return notes;
         }
         let begin = Instant::now();
-        let done = if self.lost {
-            self.restore(root, &mut notes)
-        } else if self.state == State::Level(batch - 1) {
-            self.follow(root);
-            match self.mirror.apply(batch, changes) {
-                Ok(Outcome::Lost(how)) => {
-                    notes.push(format!("{how}; it is made again from the tables"));
-                    self.restore(root, &mut notes)
-                }
-                Ok(_) => {
-                    self.state = State::Level(batch);
-                    Ok(())
-                }
-                Err(e) => Err(e),
-            }
-        } else {
-            self.bring_level(root, &mut notes)
-        };
+        let done =
+            if self.lost { self.restore(root, &mut notes) } else { self.bring_level(root, &mut notes) };
         self.note_end(begin, done, root, &mut notes);
         notes
     }
@@ -172,14 +188,14 @@ impl Kept {
         match done {
             Ok(()) => {
                 if self.failed.take().is_some() {
-                    self.mirror.wait_for_others(PATIENCE.0);
+                    self.mirror().wait_for_others(PATIENCE.0);
                     notes.push(format!("the mirror is level again, at batch {}", root.record.batch));
                 }
                 self.told = None;
             }
             Err(e) => {
                 self.failed = Some(Tried::since(begin));
-                self.mirror.wait_for_others(PATIENCE.1);
+                self.mirror().wait_for_others(PATIENCE.1);
                 let said = e.to_string();
                 if self.told.as_ref() != Some(&said) {
                     notes.push(format!(
@@ -197,7 +213,7 @@ impl Kept {
     fn hold_against(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
         for (at, state) in root.states.iter().enumerate() {
             let table = table_ref(root, at);
-            if self.mirror.count_if_small(table)?.is_some_and(|rows| rows != state.table.rows_alive()) {
+            if self.mirror().count_if_small(table)?.is_some_and(|rows| rows != state.table.rows_alive()) {
                 notes.push(format!(
                     "the mirror has other rows of {} than the table: another program changed it; it is filled again \
                      from the tables",
@@ -212,7 +228,7 @@ impl Kept {
     /// Another program wrote to the file while we had it open: what it changed is not known, so everything is
     /// filled again. Not over and over, should it go on writing.
     fn refill(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
-        if !self.mirror.is_touched() || self.refilled.is_some_and(|tried| tried.is_recent(50)) {
+        if !self.mirror().is_touched() || self.refilled.is_some_and(|tried| tried.is_recent(50)) {
             return Ok(());
         }
         notes.push("another program wrote to the mirror; it is filled again from the tables".into());
@@ -222,14 +238,14 @@ impl Kept {
     fn fill(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
         let begin = Instant::now();
         self.follow(root);
-        let outcome = rebuild(root, &mut self.mirror)?;
+        let outcome = rebuild(root, &mut self.mirror())?;
         self.refilled = Some(Tried::since(begin));
         self.settled(outcome, root, notes)
     }
 
     fn restore(&mut self, root: &Root, notes: &mut Vec<String>) -> Result<()> {
         self.restored(notes)?;
-        let mark = self.mirror.history().and_then(Mark::from_text);
+        let mark = self.mirror().history().and_then(Mark::from_text);
         if self.state != State::Fresh && !mark.is_some_and(|mark| root.has_mark(&mark)) {
             notes.push(
                 "nothing in the tables' log shows that the mirror follows them (they were put back to an older state, \
@@ -244,7 +260,7 @@ impl Kept {
     /// The next that is written makes the mirror one of the tables as they are now.
     fn follow(&mut self, root: &Root) {
         if let Some(mark) = root.decided_mark().or_else(|| root.ledger_mark().ok()) {
-            self.mirror.follow(mark.text());
+            self.mirror().follow(mark.text());
         }
     }
 
@@ -255,12 +271,12 @@ impl Kept {
         }
         self.follow(root);
         let outcome = match self.state {
-            State::Level(batch) if batch < now => catch_up(root, &mut self.mirror, batch)?,
+            State::Level(batch) if batch < now => catch_up(root, &mut self.mirror(), batch)?,
             State::Level(batch) => {
                 notes.push(format!("the mirror is at batch {batch}, the tables at {now}: it is made again"));
-                rebuild(root, &mut self.mirror)?
+                rebuild(root, &mut self.mirror())?
             }
-            State::Fresh => rebuild(root, &mut self.mirror)?,
+            State::Fresh => rebuild(root, &mut self.mirror())?,
         };
         self.settled(outcome, root, notes)
     }
@@ -283,100 +299,10 @@ impl Kept {
     fn restored(&mut self, notes: &mut Vec<String>) -> Result<()> {
         // Until the file is there again nothing can be written to it.
         self.lost = true;
-        let (state, more) = self.mirror.restore()?;
+        let (state, more) = self.mirror().restore()?;
         self.lost = false;
         notes.extend(more);
         self.state = state;
         Ok(())
-    }
-}
-
-fn rebuild(root: &Root, mirror: &mut Mirror) -> Result<Outcome> {
-    fault::point("level.rebuilding");
-    let tables = (0..root.states.len()).map(|at| (table_ref(root, at), all_rows(&root.states[at])));
-    mirror.rebuild(root.record.batch, tables)
-}
-
-/// Since `batch`: the owners whose entry names a later file. A compaction moves entries too, so this can be more
-/// than what changed, never less.
-fn catch_up(root: &Root, mirror: &mut Mirror, batch: u64) -> Result<Outcome> {
-    fault::point("level.catching_up");
-    let since = FileId::try_from(batch).unwrap_or(FileId::MAX);
-    let changed: Vec<_> = root
-        .states
-        .iter()
-        .map(|state| {
-            let index = &state.index;
-            move |owner: u128| index.get(owner).is_some_and(|entry: Entry| entry.file > since)
-        })
-        .collect();
-    let none = |_: u128| false;
-    let parts = (0..root.states.len()).map(|at| {
-        let table = table_ref(root, at);
-        if at == root.files() {
-            let rows = later_rows(root, at, since, move |rows| Ok(since_batch(&rows, batch)));
-            return CatchUp { table, changed: Changed::Owners(&none), rows };
-        }
-        let owner = owner_columns(root, at);
-        let is_changed = &changed[at];
-        let rows = later_rows(root, at, since, move |rows| Ok(keep(&rows, &owner, is_changed)));
-        CatchUp { table, changed: Changed::Owners(is_changed), rows }
-    });
-    mirror.catch_up(root.record.batch, parts)
-}
-
-type Rows<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
-
-fn all_rows(state: &TableState) -> Rows<'_> {
-    Box::new(state.table.files.keys().flat_map(|&file| live(state, file)))
-}
-
-/// Rows in files of later batches, as `pick` leaves them.
-fn later_rows<'a>(
-    root: &'a Root,
-    at: usize,
-    since: FileId,
-    pick: impl Fn(RecordBatch) -> Result<RecordBatch> + 'a,
-) -> Rows<'a> {
-    let state = &root.states[at];
-    let files = state.table.files.keys().copied().filter(move |file| *file > since);
-    Box::new(files.flat_map(|file| live(state, file)).map(move |rows| pick(rows?)))
-}
-
-fn live(state: &TableState, file: FileId) -> Rows<'_> {
-    match state.table.read(file) {
-        Ok(rows) => Box::new(rows.map(|batch| Ok(batch?.rows))),
-        Err(e) => Box::new(std::iter::once(Err(e))),
-    }
-}
-
-fn keep(rows: &RecordBatch, owner: &[usize], changed: &dyn Fn(u128) -> bool) -> RecordBatch {
-    let columns: Vec<ArrayRef> = owner.iter().map(|&c| rows.column(c).clone()).collect();
-    select(rows, |row| changed(owner_of(&columns, row)))
-}
-
-fn since_batch(rows: &RecordBatch, batch: u64) -> RecordBatch {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Int64Type;
-    let ids = rows.column_by_name(crate::origin::BATCH).and_then(|c| c.as_primitive_opt::<Int64Type>());
-    select(rows, |row| ids.is_none_or(|ids| ids.value(row) as u64 > batch))
-}
-
-fn select(rows: &RecordBatch, keep: impl Fn(usize) -> bool) -> RecordBatch {
-    let mask: BooleanArray = (0..rows.num_rows()).map(|row| Some(keep(row))).collect();
-    // The mask is as long as the batch: filtering cannot fail.
-    filter_record_batch(rows, &mask).unwrap_or_else(|_| rows.clone())
-}
-
-fn is_owned(root: &Root, at: usize) -> bool {
-    root.pipeline.tables.get(at).is_some_and(|t| t.kind.is_owned())
-}
-
-/// How the mirror names the table at `at`.
-pub fn table_ref(root: &Root, at: usize) -> TableRef<'_> {
-    match root.pipeline.tables.get(at) {
-        Some(_) => TableRef::Pipeline(at),
-        None if at == root.files() => TableRef::System(system::FILES),
-        None => TableRef::System(system::QUARANTINE),
     }
 }

@@ -120,7 +120,19 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     let started = Instant::now();
     let ended = Ended { source: options.source.clone(), ..Ended::default() };
     let (again, mend) = (false, (None, MENDING.0));
-    let mut live = Live { session, folder, options, stop, observer, started, ended, again, idle: None, mend };
+    let mut live = Live {
+        session,
+        folder,
+        options,
+        stop,
+        observer,
+        started,
+        ended,
+        again,
+        idle: None,
+        mend,
+        underway: 0,
+    };
     live.go()?;
     if !stop.is_set() {
         live.session.finish()?;
@@ -147,6 +159,8 @@ struct Live<'a> {
     idle: Option<Instant>,
     /// When mending the mirror last failed, and how long to leave it alone.
     mend: (Option<Instant>, Duration),
+    /// Bytes on disk of the batch that is in the tables, but perhaps not in the mirror yet.
+    underway: u64,
 }
 
 impl Live<'_> {
@@ -255,6 +269,28 @@ impl Live<'_> {
         let pipeline = self.session.root.pipeline.clone();
         let flattener = self.session.flattener.clone();
         let worker = &Worker::new(&pipeline, &flattener, self.options.threads);
+        let many = self.is_many(&inputs, listing);
+        if many {
+            self.session.expect_many();
+        }
+        let taken = self.take_with(listing, inputs, worker);
+        // Whatever ended it: the last batch has happened.
+        let last = self.session.end_batch();
+        self.tell(last);
+        if many && !self.stop.is_set() {
+            self.session.had_many();
+        }
+        self.tell_notes();
+        taken
+    }
+
+    /// More than a batch of files is there.
+    fn is_many(&self, inputs: &[Input], listing: &Listing) -> bool {
+        let bytes: u64 = inputs.iter().map(|input| input.fingerprint.size).sum();
+        !listing.ready.is_empty() || bytes > self.session.root.pipeline.source.batch_bytes
+    }
+
+    fn take_with(&mut self, listing: &mut Listing, inputs: Vec<Input>, worker: &Worker<'_>) -> Result<()> {
         let permits = &Permits::new();
         let (jobs, queue) = channel();
         let (out, results) = sync_channel(1);
@@ -329,6 +365,14 @@ impl Live<'_> {
         None
     }
 
+    /// Tells of a batch that is in the tables and the mirror.
+    fn tell(&mut self, done: Option<BatchReport>) {
+        let Some(report) = done else { return };
+        self.ended.batches += 1;
+        self.ended.quarantined += report.quarantined;
+        self.observer.batch(&report, self.underway);
+    }
+
     /// Commits what was read; the ledger knows it before the folder may offer it again.
     fn commit(&mut self, intake: Intake) -> Result<()> {
         let now = self.now();
@@ -344,17 +388,14 @@ impl Live<'_> {
         let bytes = intake.files.iter().map(source_bytes).sum();
         let cut = intake.cut.clone();
         fault::point("batch.begun");
-        let report = self.session.run_batch(intake)?;
+        let before = self.session.begin_batch(intake)?;
+        self.tell(before);
+        self.underway = bytes;
         self.again |= !cut.is_empty();
         for name in done.iter().chain(&cut) {
             self.folder.release(name);
             self.ended.unread.remove(&**name);
         }
-        self.ended.batches += 1;
-        self.ended.quarantined += report.quarantined;
-        self.session.note_report(&report);
-        fault::point("batch.reported");
-        self.observer.batch(&report, bytes);
         self.session.maintain()?;
         self.tell_notes();
         fault::point("batch.maintained");

@@ -1,7 +1,9 @@
 //! Running: open, recover, then batch after batch. The only place where all steps meet.
 
 mod ahead;
+mod beside;
 mod cap;
+pub mod contents;
 pub mod intake;
 pub mod level;
 mod live;
@@ -40,12 +42,14 @@ pub struct Places {
 pub struct Session {
     /// Before the root, whose lock must outlive the work beside the batches.
     upkeep: Upkeep,
+    mirror: Option<level::Kept>,
     pub root: Root,
     pub ledger: Ledger,
     pub flattener: Arc<Flattener>,
     checkpoint: Option<SledCheckpoint>,
-    mirror: Option<level::Kept>,
     tallies: cap::Tallies,
+    /// Committed, but perhaps not in the mirror yet.
+    underway: Option<BatchReport>,
     /// What there is to tell the user, not yet told.
     pub notes: Vec<String>,
 }
@@ -98,8 +102,30 @@ impl Session {
             flattener,
             checkpoint,
             mirror,
+            underway: None,
             notes,
         })
+    }
+
+    /// Waits until the batch that was begun last is in the mirror, too. Its report, if there is such a batch.
+    pub fn end_batch(&mut self) -> Option<BatchReport> {
+        self.settle_mirror();
+        self.underway.as_ref()?;
+        fault::point("batch.mirrored");
+        let report = self.underway.take()?;
+        self.note_report(&report);
+        fault::point("batch.reported");
+        Some(report)
+    }
+
+    fn settle_mirror(&mut self) {
+        let Some(mirror) = &mut self.mirror else { return };
+        let (notes, took) = mirror.settle(&self.root);
+        self.notes.extend(notes);
+        if let Some(report) = &mut self.underway {
+            report.ms.mirror += took.as_secs_f64() * 1e3;
+            report.ms.total += took.as_secs_f64() * 1e3;
+        }
     }
 
     /// A little maintenance, after a batch.
@@ -107,9 +133,11 @@ impl Session {
         self.upkeep(Upkeep::after_batch)
     }
 
-    /// Takes up the maintenance that is under way: a run that is done does not leave it to the next one.
+    /// Takes up what is under way: a run that is done does not leave it to the next one.
     pub fn finish(&mut self) -> Result<()> {
-        self.upkeep(Upkeep::finish)
+        let done = self.upkeep(Upkeep::finish);
+        self.settle_mirror();
+        done
     }
 
     /// The mirror and the checkpoint take note of a compaction's batch.
@@ -122,6 +150,7 @@ impl Session {
             self.ledger.advance(now);
             self.keep_checkpoint(&[]);
             fault::point("upkeep.kept");
+            self.settle_mirror();
             if let Some(mirror) = &mut self.mirror {
                 self.notes.extend(mirror.pass(&self.root));
             }
@@ -129,8 +158,25 @@ impl Session {
         Ok(())
     }
 
+    /// Many batches will come one after the other, until [`Session::had_many`].
+    fn expect_many(&mut self) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror.expect_many();
+        }
+    }
+
+    fn had_many(&mut self) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror.index(&self.root);
+        }
+    }
+
     /// Looks after the mirror while nothing else is to be done. What there is to say about it.
     fn mend_mirror(&mut self) -> Vec<String> {
+        if self.mirror.as_ref().is_some_and(level::Kept::is_at_work) {
+            return Vec::new();
+        }
+        self.settle_mirror();
         self.mirror.as_mut().map(|mirror| mirror.mend(&self.root)).unwrap_or_default()
     }
 
@@ -160,8 +206,9 @@ impl Session {
         self.ledger.apply(batch, files);
         self.keep_checkpoint(files);
         if let Some(mirror) = &mut self.mirror {
-            self.notes.extend(mirror.apply(&self.root, plans, &ledger));
+            self.notes.extend(mirror.begin(&self.root, plans, &ledger));
         }
+        self.settle_mirror();
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::{Counts, FileRange, Plan, Unread};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fault;
 use crate::flatten::Flattener;
 use crate::merge;
@@ -39,7 +39,14 @@ pub struct Intake {
 impl Session {
     /// merge -> stage -> commit -> mirror -> report. On an error the batch did not happen, or the next start
     /// finds out.
-    pub fn run_batch(&mut self, mut intake: Intake) -> Result<BatchReport> {
+    pub fn run_batch(&mut self, intake: Intake) -> Result<BatchReport> {
+        self.begin_batch(intake)?;
+        self.end_batch().ok_or_else(|| Error::Bug("a batch without a report".into()))
+    }
+
+    /// As [`Session::run_batch`], but the mirror is left at work. Returns the report of the batch before, once that is
+    /// in the mirror: [`Session::end_batch`] gives this one's.
+    pub fn begin_batch(&mut self, mut intake: Intake) -> Result<Option<BatchReport>> {
         let stock = std::mem::take(&mut intake.stock);
         let begin = Instant::now();
         let now = self.root.clock.now_micros();
@@ -59,20 +66,24 @@ impl Session {
         capped.into_tallies(&mut self.tallies, intake);
         self.keep_checkpoint(&intake.files);
         fault::point("batch.kept");
-        let mirrored = Instant::now();
-        if let Some(mirror) = &mut self.mirror {
-            self.notes.extend(mirror.apply(&self.root, &plans, &ledger));
-        }
-        fault::point("batch.mirrored");
-        let timing = Timing {
+        let mut timing = Timing {
             read: intake.read_ms,
             merge: merged,
             stage: done.staged.as_secs_f64() * 1e3,
             commit: done.committed.as_secs_f64() * 1e3,
-            mirror: if self.mirror.is_some() { ms(mirrored) } else { 0.0 },
+            mirror: 0.0,
             total: intake.read_ms + ms(begin),
         };
-        Ok(self.report(intake, &plans, batch, now, timing))
+        let before = self.end_batch();
+        let mirrored = Instant::now();
+        if let Some(mirror) = &mut self.mirror {
+            self.notes.extend(mirror.begin(&self.root, &plans, &ledger));
+            // Making a mirror level that was behind is done by now.
+            timing.mirror = ms(mirrored);
+            timing.total += timing.mirror;
+        }
+        self.underway = Some(self.report(intake, &plans, batch, now, timing));
+        Ok(before)
     }
 
     fn report(&self, intake: &Intake, plans: &[Plan], batch: u64, now: i64, ms: Timing) -> BatchReport {

@@ -11,7 +11,7 @@ use crate::mirror::inspect::Inspector;
 use crate::mirror::{Column, canonical};
 use crate::origin::BATCH;
 use crate::root::Root;
-use crate::run::level::{system_tables, table_ref};
+use crate::run::contents::{system_tables, table_ref};
 
 use super::{Findings, Orphans};
 

@@ -3,7 +3,7 @@
 use millrace::flatten::Flattener;
 use millrace::mirror::Ddl;
 use millrace::pipeline::{Pipeline, Problem, parse};
-use millrace::run::level::system_tables;
+use millrace::run::contents::system_tables;
 
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
