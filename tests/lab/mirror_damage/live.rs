@@ -197,11 +197,13 @@ fn row_07_a_mirror_that_is_taken_away_or_changed_in_use_is_level_again() {
             let expected = expected(&place);
             let begin = Instant::now();
             until(&format!("{story}: level again"), 30, || {
+                // A text with the old database's log beside it can be read as that database.
+                let is_database = fs::read(&db).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3\0"));
                 let wrong = mirror::differences(&db, &expected);
                 if begin.elapsed() > Duration::from_secs(29) {
                     eprintln!("{story}: {wrong:?}\n{}", run.err());
                 }
-                wrong.is_empty().then_some(())
+                (is_database && wrong.is_empty()).then_some(())
             });
             slowest = slowest.max(begin.elapsed().as_millis() as u64);
             assert!(run.is_running(), "{story}: {}", run.err());
