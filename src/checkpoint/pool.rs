@@ -7,11 +7,14 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use crate::guard::guard;
+use crate::threads::may_start;
 
 /// What sled calls its threads.
 const NAME: &str = "sled-io-";
-/// How long opening may wait before its threads are counted.
+/// How long opening may wait before its threads are counted, and then how often. sled does some work on files before it
+/// asks for a thread: a slow disk, or a process that was stopped for a while, must not look like threads refused.
 const PATIENCE: Duration = Duration::from_secs(1);
+const TIMES: u32 = 10;
 
 /// What opening gave, or the message of sled's panic.
 type Outcome = Result<sled::Result<sled::Db>, String>;
@@ -33,10 +36,12 @@ pub fn open(path: &Path, cache_bytes: u64) -> io::Result<Outcome> {
         drop(sender.send(outcome));
     };
     Builder::new().spawn(opening)?;
+    let mut without = 0;
     loop {
         match receiver.recv_timeout(PATIENCE) {
             Ok(outcome) => return Ok(outcome),
-            Err(RecvTimeoutError::Timeout) if has_threads() => {}
+            Err(RecvTimeoutError::Timeout) if has_threads() => without = 0,
+            Err(RecvTimeoutError::Timeout) if without < TIMES && may_start().is_ok() => without += 1,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 return Err(rustix::io::Errno::AGAIN.into());
             }

@@ -114,7 +114,7 @@ pub struct Walked {
 /// Decodes a block. Pure.
 pub fn walk(terms: Terms<'_>, block: Block) -> Walked {
     let Block { text, offset, line, place, whole, enough, taken } = block;
-    let values = terms.spares.values(text.len() / 24);
+    let values = terms.spares.values(text.len());
     let mut walk = Walk {
         terms,
         scanner: Scanner::new(terms.guide, terms.limits.depth),

@@ -20,6 +20,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+pub use documents::weight;
 pub use format::is_event_file;
 pub use guide::Guide;
 pub use reader::{Range, Reader};

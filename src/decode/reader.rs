@@ -23,6 +23,9 @@ use crate::pipeline::model::Limits;
 /// it in the processor's cache.
 const BLOCK: usize = 512 << 10;
 const SMALLEST_BLOCK: usize = 64 << 10;
+/// Dense text fills a block by what it holds before its end, and a larger block holds more of it. But the rest of each is
+/// walked again, and places in it are counted in 32 bits: no block gets larger than twice this for that reason.
+const MOST_LEFT: usize = 2 << 20;
 
 /// What one call of [`Reader::next`] decoded.
 #[derive(Debug)]
@@ -209,7 +212,7 @@ impl Reader {
         self.guessing
     }
 
-    /// Decodes a block or several. Returns the bytes at hand that were not dealt with.
+    /// Decodes a block or several. Returns the bytes at hand that ask for a larger block.
     fn round<T: Send>(
         &mut self,
         terms: Terms<'_>,
@@ -258,7 +261,7 @@ impl Reader {
         Ok(left)
     }
 
-    /// Takes over what a walk found, and hands back what it left.
+    /// Takes over what a walk found, and hands back what it left. Returns how much of that asks for a larger block.
     fn accept<T>(
         &mut self,
         walked: Walked,
@@ -269,7 +272,8 @@ impl Reader {
         let Walked { mut chunk, at, line, place, stop, touched } = walked;
         draft.hash.update(chunk.text.get(..at).unwrap_or_default());
         let left = if at == 0 { std::mem::take(&mut chunk.text) } else { chunk.text.split_off(at) };
-        let rest = left.len();
+        let most = if matches!(stop, Stop::More) { usize::MAX } else { MOST_LEFT };
+        let rest = left.len().min(most);
         self.feed.hand_back(left);
         self.offset += at as u64;
         self.line = line;

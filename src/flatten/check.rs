@@ -90,7 +90,8 @@ impl<'f, 'c> Checker<'f, 'c> {
             .map(|(i, plan)| TableCheck::new(i, plan, Scope::new(flattener, plan, view)))
             .collect();
         let mut out = Checked::default();
-        out.claims.tables.resize_with(tables.len(), Vec::new);
+        // An owned table gets one claim of an event, another one or some.
+        out.claims.tables.resize_with(tables.len(), || Vec::with_capacity(chunk.documents.len()));
         out.claims.duplicates.resize(tables.len(), 0);
         let event = Event { view, root: 0, key: Vec::new(), problems: Vec::new(), more: 0 };
         Checker { flattener, event, tables, out }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::batch::{Bad, Chunk, Claims, Input, Position, Resume, Unread};
-use crate::decode::{Guide, Range, Reader, Spares};
+use crate::decode::{self, Guide, Range, Reader, Spares};
 use crate::error::Result;
 use crate::fault;
 use crate::flatten::{Checked, Flattener};
@@ -69,7 +69,7 @@ impl Room {
     }
 
     fn take(&self, part: &Part) {
-        self.text.fetch_sub(part.text_bytes(), Ordering::Relaxed);
+        self.text.fetch_sub(part.text_bytes().max(part.decoded_bytes()), Ordering::Relaxed);
         self.rows.fetch_sub(part.row_bytes, Ordering::Relaxed);
     }
 }
@@ -97,6 +97,12 @@ impl Part {
     fn text_bytes(&self) -> i64 {
         let range = &self.range.range;
         i64::try_from(range.end.offset - range.start.offset).unwrap_or(i64::MAX)
+    }
+
+    /// What decoding made of the text, told as bytes of the densest text that a range takes.
+    fn decoded_bytes(&self) -> i64 {
+        let values: usize = self.range.chunks.iter().map(decode::weight).sum();
+        i64::try_from(values.saturating_mul(4)).unwrap_or(i64::MAX)
     }
 
     /// `most`: bad documents that become rows.
@@ -277,6 +283,10 @@ impl<'p> Worker<'p> {
         let range = &mut part.range.range;
         let most = self.pipeline.limits.quarantine_documents;
         let (mut told, mut rest) = (0, None);
+        for (table, claims) in intake.stock.claims.tables.iter_mut().enumerate() {
+            claims
+                .reserve(part.checked.iter().filter_map(|c| c.claims.tables.get(table)).map(Vec::len).sum());
+        }
         for (mut chunk, checked) in part.range.chunks.into_iter().zip(part.checked) {
             chunk.file = file;
             range.quarantined += checked.bad.len() as u64;

@@ -1,7 +1,8 @@
 //! Documents in all their arrangements, and where reading goes on after a bad one.
 
+use super::super::{Guide, Reader};
 use super::{Item, LIMITS, briefs, decode, items};
-use crate::batch::Position;
+use crate::batch::{Chunk, Position};
 use crate::pipeline::model::Limits;
 
 #[test]
@@ -226,4 +227,24 @@ fn counts_and_hash_are_of_the_range() {
     let event = items(&decode("x.json", text, LIMITS).chunks).remove(0);
     let Item::Event { text, hash, .. } = event else { panic!() };
     assert_eq!(hash, xxhash_rust::xxh3::xxh3_128(text.as_bytes()));
+}
+
+/// A block that is full by what it holds, not by its text, makes the next one larger, but not without end: its places
+/// could pass 4 GiB.
+#[test]
+fn blocks_have_a_bound_however_dense_the_text() {
+    let guide = Guide::new(&super::shape());
+    for line in ["{}\n", "{\"id\":1}\n"] {
+        let text = line.repeat((10 << 20) / line.len());
+        for threads in [1, 2] {
+            let mut reader = Reader::in_memory("a.ndjson", text.clone().into_bytes(), LIMITS).unwrap();
+            let mut walked = Vec::new();
+            while !reader.is_done() {
+                let look = |chunk: &Chunk| chunk.text.len();
+                walked.extend(reader.next_with(&guide, 0, 64 << 20, threads, &look).unwrap().1);
+            }
+            let largest = walked.iter().max();
+            assert!(largest.is_some_and(|bytes| *bytes <= 5 << 20), "{line:?}: {largest:?}");
+        }
+    }
 }
