@@ -391,6 +391,10 @@ impl Live<'_> {
         let before = self.session.begin_batch(intake)?;
         self.tell(before);
         self.underway = bytes;
+        if !self.session.is_mirroring() {
+            let done = self.session.end_batch();
+            self.tell(done);
+        }
         self.again |= !cut.is_empty();
         for name in done.iter().chain(&cut) {
             self.folder.release(name);

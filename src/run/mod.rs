@@ -173,11 +173,16 @@ impl Session {
 
     /// Looks after the mirror while nothing else is to be done. What there is to say about it.
     fn mend_mirror(&mut self) -> Vec<String> {
-        if self.mirror.as_ref().is_some_and(level::Kept::is_at_work) {
+        if self.is_mirroring() {
             return Vec::new();
         }
         self.settle_mirror();
         self.mirror.as_mut().map(|mirror| mirror.mend(&self.root)).unwrap_or_default()
+    }
+
+    /// The mirror is taking a batch, or making indexes.
+    fn is_mirroring(&self) -> bool {
+        self.mirror.as_ref().is_some_and(level::Kept::is_at_work)
     }
 
     fn mirror_is_behind(&self) -> bool {
