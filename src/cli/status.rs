@@ -56,7 +56,7 @@ pub fn exec(global: &Global, _args: StatusArgs) -> Result<u8> {
         None => "running     no".to_owned(),
     });
     out.say(&format!("batch       {batch}"));
-    out.say(&format!("mirror      {}", tell(mirror.as_ref(), trouble.as_deref(), batch)));
+    out.say(&format!("mirror      {}", tell(mirror.as_ref(), trouble.as_deref(), batch, running.is_some())));
     if let Some(last) = &last {
         let mut at = Vec::new();
         write_timestamp(last.at, &mut at);
@@ -72,9 +72,10 @@ pub fn exec(global: &Global, _args: StatusArgs) -> Result<u8> {
     Ok(0)
 }
 
-fn tell(mirror: Option<&Mirror>, trouble: Option<&str>, batch: u64) -> String {
+fn tell(mirror: Option<&Mirror>, trouble: Option<&str>, batch: u64, running: bool) -> String {
     match (mirror.map(|m| m.batch), trouble) {
         (Some(Some(at)), _) if at >= batch => "level with the tables".to_owned(),
+        (Some(Some(at)), _) if running => format!("at batch {at}: it follows the tables"),
         (Some(Some(at)), _) => {
             format!("behind, at batch {at}; the next `millrace run` with a mirror brings it level")
         }

@@ -90,8 +90,9 @@ impl<'f, 'c> Checker<'f, 'c> {
             .map(|(i, plan)| TableCheck::new(i, plan, Scope::new(flattener, plan, view)))
             .collect();
         let mut out = Checked::default();
-        // An owned table gets one claim of an event, another one or some.
-        out.claims.tables.resize_with(tables.len(), || Vec::with_capacity(chunk.documents.len()));
+        // An owned table gets one claim of every event.
+        let claims = tables.iter().map(|t| if t.plan.owner.is_some() { chunk.documents.len() } else { 0 });
+        out.claims.tables = claims.map(Vec::with_capacity).collect();
         out.claims.duplicates.resize(tables.len(), 0);
         let event = Event { view, root: 0, key: Vec::new(), problems: Vec::new(), more: 0 };
         Checker { flattener, event, tables, out }

@@ -65,6 +65,7 @@ pub struct Mirror {
     most_log: u64,
     /// See [`Mirror::expect_many`].
     many_come: bool,
+    lacks_indexes: bool,
     cutting: write::Cutting,
 }
 
@@ -179,6 +180,7 @@ impl Mirror {
             reserved: None,
             most_log: write::MOST_LOG_BYTES,
             many_come: false,
+            lacks_indexes: false,
             cutting: write::Cutting::default(),
         })
     }
@@ -218,6 +220,7 @@ impl Mirror {
         self.conn = Some(conn);
         self.damaged = false;
         self.touched = false;
+        self.lacks_indexes = false;
         self.files = self.files_now();
         self.history = stored.history;
         Ok((stored.batch.map_or(State::Fresh, State::Level), notes))

@@ -38,17 +38,17 @@ pub fn delete_owners(
     conn: &Connection,
     table: &TableDdl,
     rows: &RecordBatch,
-    named: &[u32],
+    named: impl ExactSizeIterator<Item = usize>,
 ) -> Result<(), Fault> {
-    if table.owner.is_empty() || named.is_empty() {
+    if table.owner.is_empty() || named.len() == 0 {
         return Ok(());
     }
     let all = columns(table, rows)?;
     let owner: Vec<&Column<'_>> = table.owner.iter().filter_map(|&c| all.get(c)).collect();
     let mut delete = conn.prepare_cached(&delete_statement(table))?;
     let mut scratch = String::new();
-    for &row in named {
-        bind_row(&mut delete, 1, owner.iter().copied(), row as usize, &mut scratch)?;
+    for row in named {
+        bind_row(&mut delete, 1, owner.iter().copied(), row, &mut scratch)?;
         delete.raw_execute()?;
     }
     Ok(())

@@ -365,6 +365,26 @@ fn indexes(mirror: &Mirror) -> Vec<String> {
 }
 
 #[test]
+fn rows_that_another_program_gave_to_an_owner_go_when_ours_come() {
+    let place = place();
+    let mut mirror = filled(&place);
+    let other = Connection::open(&place.path).unwrap();
+    other.execute_batch("INSERT INTO line (order_id, item_id) VALUES ('o7', 'theirs')").unwrap();
+    let ours = rows(&ddl().tables[LINE], 2, &[line("o7", "ours", 1)]);
+    // The merge knows of no rows that o7 had.
+    let change = Change {
+        table: TableRef::Pipeline(LINE),
+        rows: Some(ours),
+        replaces: Replaces::Owners(Vec::new()),
+        emptied: Vec::new(),
+    };
+    assert_eq!(mirror.apply(2, &[change]).unwrap(), Outcome::Done);
+    let there = contents(&place, TableRef::Pipeline(LINE));
+    let of_o7: Vec<_> = there.iter().filter(|row| row[0].as_deref() == Some("o7")).collect();
+    assert!(of_o7.len() == 1 && of_o7[0][1].as_deref() == Some("ours"), "{of_o7:?}");
+}
+
+#[test]
 fn while_many_batches_come_into_an_empty_mirror_readers_indexes_wait() {
     let place = place();
     let (mut mirror, _, _) = open(&place);
@@ -384,11 +404,18 @@ fn while_many_batches_come_into_an_empty_mirror_readers_indexes_wait() {
         assert!(by_key || table.owner_index.is_some_and(|at| needed.contains(&table.indexes[at].name)));
     }
     // Asked for with another batch, nothing happens; the same goes for a second time.
-    assert_eq!(mirror.index(3).unwrap(), Outcome::Already);
+    let (go_on, pause) = (AtomicBool::new(false), AtomicBool::new(true));
+    assert!(mirror.lacks_indexes());
+    assert_eq!(mirror.index(3, &go_on).unwrap(), Outcome::Already);
     assert_eq!(indexes(&mirror), needed);
+    // One by one, if somebody waits.
+    assert_eq!(mirror.index(4, &pause).unwrap(), Outcome::Done);
+    assert_eq!(indexes(&mirror).len(), needed.len() + 1);
+    assert!(mirror.lacks_indexes());
     for _ in 0..2 {
-        assert_eq!(mirror.index(4).unwrap(), Outcome::Done);
+        assert_eq!(mirror.index(4, &go_on).unwrap(), Outcome::Done);
         assert_eq!(indexes(&mirror), all);
+        assert!(!mirror.lacks_indexes());
     }
     // A mirror with rows keeps them.
     mirror.expect_many();

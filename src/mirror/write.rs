@@ -2,6 +2,7 @@
 //!
 //! Each is one transaction that ends by storing the batch id.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -76,19 +77,27 @@ impl Mirror {
     /// `Busy` if another program writes to the file; `Io` (a full disk); `Bug` for rows that do not fit the
     /// tables or a mirror that was never filled. Nothing has changed then.
     pub fn apply(&mut self, batch_id: u64, changes: &[Change]) -> Result<Outcome> {
-        let put_off = self.many_come;
+        let put_off = std::mem::take(&mut self.many_come);
+        let (touched, version) = (self.touched, self.version);
+        let mut dropped = false;
         let outcome = self.transact(batch_id, Start::Before, |conn, ddl| {
             if put_off {
-                indexes::put_off(conn, ddl)?;
+                dropped = indexes::put_off(conn, ddl)?;
             }
+            // Somebody else may have put rows of owners there that have none.
+            let foreign = touched || super::open::version(conn)? != version;
             for change in changes {
                 let table = ddl.find(change.table)?;
                 delete_emptied(conn, table, &change.emptied)?;
                 let Some(rows) = &change.rows else { continue };
                 let into = match &change.replaces {
                     Replaces::Key => Into::Replacing,
+                    Replaces::Owners(_) if foreign => {
+                        delete_owners(conn, table, rows, 0..rows.num_rows())?;
+                        Into::Table
+                    }
                     Replaces::Owners(named) => {
-                        delete_owners(conn, table, rows, named)?;
+                        delete_owners(conn, table, rows, named.iter().map(|&row| row as usize))?;
                         Into::Table
                     }
                 };
@@ -96,7 +105,7 @@ impl Mirror {
             }
             Ok(())
         })?;
-        self.many_come = false;
+        self.lacks_indexes |= dropped && outcome == Outcome::Done;
         Ok(outcome)
     }
 
@@ -107,13 +116,32 @@ impl Mirror {
         self.many_come = true;
     }
 
-    /// Makes the indexes that were left out, in a mirror that is level with `batch_id`.
+    /// Indexes were left out.
+    pub fn lacks_indexes(&self) -> bool {
+        self.lacks_indexes
+    }
+
+    /// Makes the indexes that were left out, each in a transaction of its own, in a mirror that is level with `batch_id`;
+    /// until all are there, or `pause` is set.
     ///
     /// # Errors
     /// As [`Mirror::apply`].
-    pub fn index(&mut self, batch_id: u64) -> Result<Outcome> {
-        self.many_come = false;
-        self.transact(batch_id, Start::Level, indexes::make)
+    pub fn index(&mut self, batch_id: u64, pause: &AtomicBool) -> Result<Outcome> {
+        while self.lacks_indexes {
+            let mut all = false;
+            let outcome = self.transact(batch_id, Start::Level, |conn, ddl| {
+                all = indexes::make(conn, ddl, 1)?;
+                Ok(())
+            })?;
+            if outcome != Outcome::Done {
+                return Ok(outcome);
+            }
+            self.lacks_indexes = !all;
+            if pause.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        Ok(Outcome::Done)
     }
 
     /// Replaces everything by the full contents of the tables as of `batch_id`; a table that is not among them
@@ -136,8 +164,9 @@ impl Mirror {
                 fill(conn, ddl.find(table)?, rows)?;
                 fault::point("mirror.table_filled");
             }
-            indexes::make(conn, ddl)
+            indexes::make(conn, ddl, usize::MAX).map(|_| ())
         })?;
+        self.lacks_indexes = false;
         self.cut_log(Duration::from_secs(1))?;
         fault::point("mirror.log_cut");
         Ok(outcome)
@@ -190,8 +219,10 @@ impl Mirror {
         self.version = version;
         match done {
             Ok(outcome) => {
-                if let Some(patience) = self.cutting.due(self.log_bytes()) {
-                    self.cut_log(patience)?;
+                // The transaction is committed: what is wrong with the log, the next one meets.
+                if let Some(patience) = self.cutting.due(self.log_bytes())
+                    && self.cut_log(patience).is_ok()
+                {
                     self.cutting.tried(self.log_bytes());
                 }
                 Ok(outcome)

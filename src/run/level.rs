@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::MutexGuard;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -27,6 +28,10 @@ pub struct Kept {
     failed: Option<Tried>,
     /// When it was last filled because of what somebody else did to it, and what that took.
     refilled: Option<Tried>,
+    /// The last try to make its indexes failed.
+    unindexed: Option<Tried>,
+    /// Batches come one after the other.
+    many: bool,
     /// What was said about its being behind, so that it is said once.
     told: Option<String>,
 }
@@ -38,8 +43,8 @@ struct Tried {
 }
 
 impl Tried {
-    fn since(begin: Instant) -> Tried {
-        Tried { at: Instant::now(), took: begin.elapsed() }
+    fn now(took: Duration) -> Tried {
+        Tried { at: Instant::now(), took }
     }
 
     /// Trying takes a small part of the time, however long it takes.
@@ -65,6 +70,8 @@ impl Kept {
             lost: true,
             failed: None,
             refilled: None,
+            unindexed: None,
+            many: false,
             told: None,
         };
         let mut notes = Vec::new();
@@ -74,7 +81,7 @@ impl Kept {
             // The tables are: the mirror's own damage is mended.
             return Err(e);
         }
-        kept.note_end(begin, done, root, &mut notes);
+        kept.note_end(begin.elapsed(), done, root, &mut notes);
         Ok((kept, notes))
     }
 
@@ -95,22 +102,46 @@ impl Kept {
             return self.make_level(root);
         }
         self.follow(root);
-        let changes = changes(root, plans, ledger);
-        self.beside.begin(batch, move |mirror| mirror.apply(batch, &changes));
+        let (changes, many) = (changes(root, plans, ledger), self.many);
+        self.beside.begin(batch, move |mirror, _| {
+            if many {
+                mirror.expect_many();
+            }
+            mirror.apply(batch, &changes)
+        });
         Vec::new()
     }
 
-    /// Many batches come; see [`Mirror::expect_many`].
-    pub fn expect_many(&mut self) {
-        self.mirror().expect_many();
+    /// Many batches come, or have come; see [`Mirror::expect_many`].
+    pub fn expect_many(&mut self, many: bool) {
+        self.many = many;
     }
 
-    /// Many have come: begins what was put off for them.
+    /// Begins to make the indexes that were put off, if there are such: an end that is asked for before is waited for no
+    /// longer than one takes. Nothing else may be under way.
     pub fn index(&mut self, root: &Root) {
         let batch = root.record.batch;
-        if !self.lost && self.failed.is_none() && self.state == State::Level(batch) {
-            self.beside.begin(batch, move |mirror| mirror.index(batch));
+        if self.may_index(batch) {
+            self.beside.begin(batch, move |mirror, pause| mirror.index(batch, pause));
         }
+    }
+
+    /// Makes all of them.
+    pub fn finish(&mut self, root: &Root) -> Vec<String> {
+        let batch = root.record.batch;
+        let (mut notes, _) = self.settle(root);
+        if self.may_index(batch) {
+            let begin = Instant::now();
+            let outcome = self.mirror().index(batch, &AtomicBool::new(false));
+            self.beside.end(Ended { batch, outcome, took: begin.elapsed() });
+            notes.extend(self.settle(root).0);
+        }
+        notes
+    }
+
+    fn may_index(&self, batch: u64) -> bool {
+        let level = !self.lost && self.failed.is_none() && self.state == State::Level(batch);
+        level && !self.unindexed.is_some_and(|tried| tried.is_recent(10)) && self.mirror().lacks_indexes()
     }
 
     /// Asking for it would have to wait.
@@ -121,9 +152,11 @@ impl Kept {
     /// Waits for the batch that was begun last. What there is to say, and how long it took.
     pub fn settle(&mut self, root: &Root) -> (Vec<String>, Duration) {
         let mut notes = Vec::new();
-        let Some(Ended { batch, outcome, begin, took }) = self.beside.collect() else {
+        let Some(Ended { batch, outcome, took }) = self.beside.collect() else {
             return (notes, Duration::ZERO);
         };
+        let begin = Instant::now();
+        let of_indexes = self.state == State::Level(batch);
         let done = match outcome {
             Ok(Outcome::Lost(how)) => {
                 notes.push(format!("{how}; it is made again from the tables"));
@@ -133,9 +166,16 @@ impl Kept {
                 self.state = State::Level(batch);
                 Ok(())
             }
+            // It is level all the same.
+            Err(e) if of_indexes => {
+                notes.push(format!("indexes of the mirror are made later: {e}"));
+                self.unindexed = Some(Tried { at: begin, took: took.max(Duration::from_secs(1)) });
+                return (notes, took);
+            }
             Err(e) => Err(e),
         };
-        self.note_end(begin, done, root, &mut notes);
+        let took = took + begin.elapsed();
+        self.note_end(took, done, root, &mut notes);
         (notes, took)
     }
 
@@ -148,7 +188,7 @@ impl Kept {
         self.follow(root);
         let begin = Instant::now();
         let outcome = self.mirror().apply(batch, &[]);
-        self.beside.end(Ended { batch, outcome, begin, took: begin.elapsed() });
+        self.beside.end(Ended { batch, outcome, took: begin.elapsed() });
         self.settle(root).0
     }
 
@@ -165,7 +205,7 @@ impl Kept {
             }
             self.restore(root, &mut notes)
         };
-        self.note_end(begin, done, root, &mut notes);
+        self.note_end(begin.elapsed(), done, root, &mut notes);
         notes
     }
 
@@ -179,12 +219,12 @@ impl Kept {
         let begin = Instant::now();
         let done =
             if self.lost { self.restore(root, &mut notes) } else { self.bring_level(root, &mut notes) };
-        self.note_end(begin, done, root, &mut notes);
+        self.note_end(begin.elapsed(), done, root, &mut notes);
         notes
     }
 
     /// Takes note of how trying went; what there is to say about it is said once.
-    fn note_end(&mut self, begin: Instant, done: Result<()>, root: &Root, notes: &mut Vec<String>) {
+    fn note_end(&mut self, took: Duration, done: Result<()>, root: &Root, notes: &mut Vec<String>) {
         match done {
             Ok(()) => {
                 if self.failed.take().is_some() {
@@ -194,7 +234,7 @@ impl Kept {
                 self.told = None;
             }
             Err(e) => {
-                self.failed = Some(Tried::since(begin));
+                self.failed = Some(Tried::now(took));
                 self.mirror().wait_for_others(PATIENCE.1);
                 let said = e.to_string();
                 if self.told.as_ref() != Some(&said) {
@@ -239,7 +279,7 @@ impl Kept {
         let begin = Instant::now();
         self.follow(root);
         let outcome = rebuild(root, &mut self.mirror())?;
-        self.refilled = Some(Tried::since(begin));
+        self.refilled = Some(Tried::now(begin.elapsed()));
         self.settled(outcome, root, notes)
     }
 

@@ -133,7 +133,9 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
         mend,
         underway: 0,
     };
-    live.go()?;
+    let went = live.go();
+    live.tell_notes();
+    went?;
     if !stop.is_set() {
         live.session.finish()?;
         // Nobody will look after it later.
@@ -270,15 +272,13 @@ impl Live<'_> {
         let flattener = self.session.flattener.clone();
         let worker = &Worker::new(&pipeline, &flattener, self.options.threads);
         let many = self.is_many(&inputs, listing);
-        if many {
-            self.session.expect_many();
-        }
+        self.session.expect_many(many);
         let taken = self.take_with(listing, inputs, worker);
         // Whatever ended it: the last batch has happened.
         let last = self.session.end_batch();
         self.tell(last);
-        if many && !self.stop.is_set() {
-            self.session.had_many();
+        if taken.is_ok() && !self.stop.is_set() {
+            self.session.index_mirror();
         }
         self.tell_notes();
         taken

@@ -136,7 +136,9 @@ impl Session {
     /// Takes up what is under way: a run that is done does not leave it to the next one.
     pub fn finish(&mut self) -> Result<()> {
         let done = self.upkeep(Upkeep::finish);
-        self.settle_mirror();
+        if let Some(mirror) = &mut self.mirror {
+            self.notes.extend(mirror.finish(&self.root));
+        }
         done
     }
 
@@ -158,14 +160,15 @@ impl Session {
         Ok(())
     }
 
-    /// Many batches will come one after the other, until [`Session::had_many`].
-    fn expect_many(&mut self) {
+    /// Many batches will come one after the other.
+    fn expect_many(&mut self, many: bool) {
         if let Some(mirror) = &mut self.mirror {
-            mirror.expect_many();
+            mirror.expect_many(many);
         }
     }
 
-    fn had_many(&mut self) {
+    /// What was put off while many batches came. The mirror must be at rest.
+    fn index_mirror(&mut self) {
         if let Some(mirror) = &mut self.mirror {
             mirror.index(&self.root);
         }
@@ -177,7 +180,12 @@ impl Session {
             return Vec::new();
         }
         self.settle_mirror();
-        self.mirror.as_mut().map(|mirror| mirror.mend(&self.root)).unwrap_or_default()
+        let mut notes = std::mem::take(&mut self.notes);
+        if let Some(mirror) = &mut self.mirror {
+            notes.extend(mirror.mend(&self.root));
+            mirror.index(&self.root);
+        }
+        notes
     }
 
     /// The mirror is taking a batch, or making indexes.
