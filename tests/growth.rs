@@ -45,7 +45,12 @@ fn policy() -> maintain::Policy {
     maintain::Policy {
         compact: compact::Policy { fan_in: 4, ..compact::Policy::default() },
         // Ten batches' worth of time.
-        retention: clean::Retention { checkpoint_every: 5, keep_commits: 5, keep_ms: 10 * MINUTE / 1000 },
+        retention: clean::Retention {
+            checkpoint_every: 5,
+            keep_commits: 5,
+            keep_ms: 10 * MINUTE / 1000,
+            ..clean::Retention::default()
+        },
     }
 }
 
@@ -78,12 +83,16 @@ impl Place {
     }
 
     fn open(&self) -> Session {
+        self.open_with(policy())
+    }
+
+    fn open_with(&self, policy: maintain::Policy) -> Session {
         let places = Places {
             tables: self.tables(),
             checkpoint: self.folder.path().join("checkpoint"),
             database: None,
         };
-        Session::open(&places, self.pipeline.clone(), Arc::new(Hasty), self.clock.clone(), policy()).unwrap()
+        Session::open(&places, self.pipeline.clone(), Arc::new(Hasty), self.clock.clone(), policy).unwrap()
     }
 
     fn batch(&mut self, session: &mut Session, events: &[Vec<u8>]) {
@@ -191,6 +200,50 @@ fn files_stay_few_however_many_batches_went_by() {
         }
     }
     session.finish().unwrap();
+    assert_well_read(&session);
+    drop(session);
+    place.assert_right(&events);
+}
+
+/// What a reader opens and goes through is little: data files, deletion vectors, commits behind the newest log
+/// checkpoint, and in that nothing but what is.
+fn assert_well_read(session: &Session) {
+    for state in &session.root.states {
+        let table = &state.table;
+        let name = &table.def.name;
+        let vectors = table.files.values().filter(|f| !f.deleted.is_empty()).count();
+        assert!(table.files.len() + vectors <= 3, "{name}: {} files, {vectors} vectors", table.files.len());
+        if table.version <= 4 {
+            continue;
+        }
+        let last = fs::read(names::log_dir(&table.def.dir).join("_last_checkpoint")).unwrap();
+        let last: serde_json::Value = serde_json::from_slice(&last).unwrap();
+        let version = last["version"].as_u64().unwrap();
+        assert!(table.version - version <= 4, "{name}: {version} of {}", table.version);
+        // Protocol, metadata, and the number of the last batch.
+        let others = last["size"].as_u64().unwrap() - last["numOfAddFiles"].as_u64().unwrap();
+        assert!(others <= 3, "{name}: {last}");
+    }
+}
+
+/// What was put in order is not touched again.
+#[test]
+fn at_rest_nothing_is_done_twice() {
+    let events = events(12);
+    let mut place = Place::new();
+    let mut session = place.open();
+    for events in events.chunks(EVENTS) {
+        place.batch(&mut session, events);
+    }
+    session.finish().unwrap();
+    assert_well_read(&session);
+    let before = (session.root.record.batch, log_of(&session));
+    session.finish().unwrap();
+    assert_eq!((session.root.record.batch, log_of(&session)), before);
+    drop(session);
+    let mut session = place.open();
+    session.finish().unwrap();
+    assert_eq!((session.root.record.batch, log_of(&session)), before);
     drop(session);
     place.assert_right(&events);
 }
@@ -258,6 +311,34 @@ fn log_checkpoints_stay_few_while_no_commit_may_go() {
 
 fn records(stats: &str) -> u64 {
     serde_json::from_str::<serde_json::Value>(stats).unwrap()["numRecords"].as_u64().unwrap()
+}
+
+/// Of many commits those beyond the newest stay for a shorter time: here twenty, and ten minutes.
+#[test]
+fn of_many_commits_the_older_go_sooner() {
+    let events = events(number("MILLRACE_GROWTH", 120));
+    let mut place = Place::new();
+    let retention = clean::Retention {
+        keep_ms: 24 * 60 * MINUTE / 1000,
+        many_commits: 20,
+        many_ms: 10 * MINUTE / 1000,
+        ..policy().retention
+    };
+    let mut session = place.open_with(maintain::Policy { retention, ..policy() });
+    let mut most = 0;
+    for (at, events) in events.chunks(EVENTS).enumerate() {
+        // Nobody waits a minute: the newest twenty stay for a day, however old the others are.
+        place.step = if at.is_multiple_of(40) { 3 * 60 * MINUTE } else { MINUTE };
+        place.batch(&mut session, events);
+        session.maintain().unwrap();
+        let (commits, _) = log_of(&session);
+        assert!(commits.len() > at.min(20), "after {at}: only {} commits", commits.len());
+        most = most.max(commits.len());
+    }
+    assert!(most <= 20 + 40, "{most} commits");
+    session.finish().unwrap();
+    drop(session);
+    place.assert_right(&events);
 }
 
 /// However young they are, if the pipeline says so: files are bounded also where batches come faster than time goes.

@@ -200,6 +200,7 @@ fn the_source_folder_may_go_and_come_back() {
     run.stop();
 }
 
+<<<<<<< HEAD
 /// Its indexes, by name.
 fn indexes(place: &Place) -> Vec<String> {
     let sql = "select name from sqlite_master where type = 'index' and sql is not null order by name";
@@ -263,4 +264,57 @@ fn a_backlog_that_is_stopped_or_killed_ends_with_every_index_all_the_same() {
         assert_eq!(place.rows("select count(*) as n from order_item")[0]["n"], 80);
         place.expect(&[flag, file, "verify"], 0);
     }
+}
+
+/// The version of the newest log checkpoint of a table, and how many there are.
+fn log_checkpoints(place: &Place, table: &str) -> (Option<u64>, usize) {
+    let names = fs::read_dir(place.path("tables").join(table).join("_delta_log")).unwrap();
+    let names = names.map(|e| e.unwrap().file_name().into_string().unwrap());
+    let all: Vec<u64> =
+        names.filter_map(|n| n.strip_suffix(".checkpoint.parquet").and_then(|v| v.parse().ok())).collect();
+    (all.iter().max().copied(), all.len())
+}
+
+/// So many batches, one after the other.
+fn trickle(place: &Place, run: &support::place::Live, from: usize, batches: usize) {
+    for n in from..from + batches {
+        place.rename_in(&format!("{n}.json"), order(&format!("O{n}"), "10:00:00", "PAID", &["A", "B"]));
+        let line = format!("batch {n}");
+        until(&line, 5, || run.out().lines().any(|l| l.contains(&line)).then_some(()));
+    }
+}
+
+/// While batches come nothing is put in order, once they have ceased it is; and not again until there is something.
+#[test]
+fn left_alone_a_run_makes_its_tables_ready_to_be_read() {
+    let place = Place::new();
+    let mut run = place.watching();
+    trickle(&place, &run, 1, 6);
+    assert_eq!(log_checkpoints(&place, "order_item"), (None, 0), "six short pauses");
+    let (version, _) = until("a log checkpoint", 10, || {
+        let found = log_checkpoints(&place, "order_item");
+        found.0.map(|version| (version, found.1))
+    });
+    // Six batches, then the commit that made one file of six.
+    assert_eq!(version, 7);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(log_checkpoints(&place, "order_item"), (Some(7), 1));
+    place.rename_in("last.json", order("O9", "10:00:00", "PAID", &["A"]));
+    until("the last", 5, || (place.lines("O9") == [line("A", "PAID")]).then_some(()));
+    run.stop();
+    place.expect(&["verify"], 0);
+}
+
+/// Whoever stops a run does not wait for anything but the batch in hand.
+#[test]
+fn a_stop_puts_nothing_in_order() {
+    let place = Place::new();
+    let mut run = place.watching();
+    trickle(&place, &run, 1, 6);
+    run.stop();
+    assert_eq!(log_checkpoints(&place, "order_item"), (None, 0));
+    // The next run that ends by itself does, but rewrites no rows for so few files.
+    place.run_once(0);
+    assert_eq!(log_checkpoints(&place, "order_item"), (Some(6), 1));
+    place.expect(&["verify"], 0);
 }

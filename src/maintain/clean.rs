@@ -1,11 +1,10 @@
 //! Log checkpoints, and the removal of what lies behind a verified one.
 //!
 //! A log may be cut at an older checkpoint once a newer one was read back and found right, enough newer commits
-//! stand, and every commit up to the cut is older than the retention, by time or, where that is bounded too, by
-//! number; the wall clock alone never decides. Every version from the cut on stays readable: what the cut's version
+//! stand, and every commit up to the cut is older than the retention: a day, or an hour where a thousand newer ones
+//! stand behind it, or, where the pipeline says so, of any age beyond a number; the wall clock alone never decides. Every version from the cut on stays readable: what the cut's version
 //! or a later batch names stays, the rest goes, commits, data files and deletion vectors. Of the log checkpoints
-//! behind the cut a few stay: each holds every tombstone of the retention, so together they would grow with its
-//! square. Works on files that never change, so it runs beside the batches.
+//! behind the cut a few stay. (They hold no tombstones: ours carry no time, see `tables::log`.) Works on files that never change, so it runs beside the batches.
 
 use std::collections::HashSet;
 use std::fs;
@@ -29,8 +28,14 @@ pub struct Retention {
     pub checkpoint_every: u64,
     /// Commits that stay behind the newest checkpoint, however old.
     pub keep_commits: u64,
-    /// Milliseconds that a commit stays, however many there are.
+    /// Milliseconds that a commit stays.
     pub keep_ms: i64,
+    /// Of a table with more commits than this, those beyond stay for `many_ms` only: where batches come by the second,
+    /// a day is a hundred thousand files.
+    pub many_commits: u64,
+    pub many_ms: i64,
+    /// A table at rest has a log checkpoint after so many commits: each commit since is a file that readers open.
+    pub rest_commits: u64,
 }
 
 /// Log checkpoints that stay, besides the newest.
@@ -41,7 +46,14 @@ const NEWEST: usize = 4;
 
 impl Default for Retention {
     fn default() -> Self {
-        Retention { checkpoint_every: 50, keep_commits: 20, keep_ms: 24 * 3600 * 1000 }
+        Retention {
+            checkpoint_every: 50,
+            keep_commits: 20,
+            keep_ms: 24 * 3600 * 1000,
+            many_commits: 1_000,
+            many_ms: 3600 * 1000,
+            rest_commits: 4,
+        }
     }
 }
 
@@ -69,16 +81,14 @@ pub struct Cleaned {
 pub fn due(root: &Root, retention: &Retention) -> Option<Job> {
     let tables = root.states.iter().map(|s| &s.table).enumerate();
     let (at, table) = tables.max_by_key(|(_, t)| since_checkpoint(t))?;
-    (since_checkpoint(table) >= retention.checkpoint_every.max(1)).then(|| Job {
-        table: at,
-        dir: table.def.dir.clone(),
-        view: table.view(),
-        kernel: root.kernel.clone(),
-        disk: root.disk.clone(),
-        now_ms: root.clock.now_micros() / 1000,
-        retention: *retention,
-        most_commits: root.pipeline.history_commits,
-    })
+    (since_checkpoint(table) >= retention.checkpoint_every.max(1)).then(|| Job::new(root, at, retention))
+}
+
+/// Every table that a log checkpoint makes easier to read, while nothing else is to be done.
+pub fn due_at_rest(root: &Root, retention: &Retention) -> Vec<Job> {
+    let tables = root.states.iter().map(|s| &s.table).enumerate();
+    let due = tables.filter(|(_, table)| since_checkpoint(table) > retention.rest_commits);
+    due.map(|(at, _)| Job::new(root, at, retention)).collect()
 }
 
 fn since_checkpoint(table: &Table) -> u64 {
@@ -95,6 +105,20 @@ pub fn take_up(root: &mut Root, cleaned: &Cleaned) {
 }
 
 impl Job {
+    fn new(root: &Root, at: usize, retention: &Retention) -> Job {
+        let table = &root.states[at].table;
+        Job {
+            table: at,
+            dir: table.def.dir.clone(),
+            view: table.view(),
+            kernel: root.kernel.clone(),
+            disk: root.disk.clone(),
+            now_ms: root.clock.now_micros() / 1000,
+            retention: *retention,
+            most_commits: root.pipeline.history_commits,
+        }
+    }
+
     pub fn go(self, cancel: &Cancel) -> Result<Cleaned> {
         let checkpoint = self.view.version;
         let opened = self.kernel.checkpoint(&self.dir, checkpoint)?;
@@ -123,33 +147,60 @@ impl Job {
         let limit = self.view.version.saturating_sub(self.retention.keep_commits);
         let newest_up_to = |limit: u64| log.checkpoints().filter(|v| *v <= limit).max();
         let Some(farthest) = newest_up_to(limit) else { return Ok(None) };
+        // A log that begins at the cut already has nothing to lose.
+        let Some(oldest) = log.oldest() else { return Ok(None) };
+        let Some(nearest) = log.checkpoints().find(|v| *v > oldest && *v <= limit) else { return Ok(None) };
+        // Most of the time that is all: there can be a thousand commits up to the first that must stay.
+        if !self.is_beyond_most(nearest)
+            && self.age(log, nearest)?.is_none_or(|age| self.is_young(nearest, age))
+        {
+            return Ok(None);
+        }
         let cut = match self.first_young(log, farthest)? {
             Some(young) => young.checked_sub(1).and_then(newest_up_to),
             None => Some(farthest),
         };
-        // A log that begins at the cut already has nothing to lose.
-        Ok(cut.filter(|cut| log.oldest().is_some_and(|oldest| oldest < *cut)))
+        Ok(cut.filter(|cut| oldest < *cut))
     }
 
     /// The first commit up to `farthest` that must stay for its age. One that lies in the future was made while the
     /// clock was wrong: it is as old as the next one that does not, or it would keep the log from being cut until
     /// that time comes. Commits beyond the most that may be kept stay for no age.
     fn first_young(&self, log: &Log, farthest: u64) -> Result<Option<u64>> {
-        let most = self.most_commits.and_then(|most| self.view.version.checked_sub(most));
-        let is_many = |version: &u64| most.is_some_and(|most| *version <= most);
         let mut ahead = None;
-        for version in log.commits().filter(|v| !is_many(v)) {
+        for version in log.commits().filter(|v| !self.is_beyond_most(*v)) {
             if version > farthest && ahead.is_none() {
                 break;
             }
-            let commit = Commit::read(self.disk.as_ref(), &log.dir, version)?;
-            match commit.timestamp.map(|t| self.now_ms.saturating_sub(t)) {
+            match self.age(log, version)? {
                 Some(age) if age < 0 => _ = ahead.get_or_insert(version),
-                Some(age) if age >= self.retention.keep_ms => ahead = None,
+                Some(age) if !self.is_young(version, age) => ahead = None,
                 _ => return Ok(Some(ahead.unwrap_or(version))),
             }
         }
         Ok(ahead)
+    }
+
+    /// Milliseconds since a commit, as it says; below zero if that lies in the future.
+    fn age(&self, log: &Log, version: u64) -> Result<Option<i64>> {
+        let commit = Commit::read(self.disk.as_ref(), &log.dir, version)?;
+        Ok(commit.timestamp.map(|t| self.now_ms.saturating_sub(t)))
+    }
+
+    /// The shorter time is for those alone that many newer ones stand behind.
+    fn is_young(&self, version: u64, age: i64) -> bool {
+        let Retention { keep_ms, many_commits, many_ms, .. } = self.retention;
+        let keep_ms = if self.is_beyond(version, many_commits) { keep_ms.min(many_ms) } else { keep_ms };
+        (0..keep_ms).contains(&age)
+    }
+
+    fn is_beyond_most(&self, version: u64) -> bool {
+        self.most_commits.is_some_and(|most| self.is_beyond(version, most))
+    }
+
+    /// So many newer commits stand.
+    fn is_beyond(&self, version: u64, commits: u64) -> bool {
+        self.view.version.checked_sub(commits).is_some_and(|oldest| version <= oldest)
     }
 
     /// Removes our data files and deletion vectors up to the cut's batch that its version does not name: they were

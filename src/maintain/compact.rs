@@ -33,11 +33,29 @@ pub struct Policy {
     pub step_rows: u64,
     /// Files smaller than this are all of the lowest tier.
     pub small_bytes: u64,
+    /// What a table at rest may have besides its log: data files and deletion vectors, each of which a reader opens.
+    pub rest_parts: usize,
+    /// The same at the end of a run, which somebody waits for: a bulk load of a few batches is not written twice.
+    pub end_parts: usize,
+    /// Bytes that one step at rest writes at most of a table; so a small table becomes one file.
+    pub rest_bytes: u64,
 }
+
+/// At rest a file is rewritten along with smaller ones that have a part of its bytes, no less: or a large file would
+/// be written again for every few rows, and its old versions stay for as long as history does.
+const REST_SHARE: u64 = 8;
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { fan_in: 8, step_bytes: 128 << 20, step_rows: 400_000, small_bytes: 256 << 10 }
+        Policy {
+            fan_in: 8,
+            step_bytes: 128 << 20,
+            step_rows: 400_000,
+            small_bytes: 256 << 10,
+            rest_parts: 3,
+            end_parts: 15,
+            rest_bytes: 16 << 20,
+        }
     }
 }
 
@@ -70,6 +88,15 @@ pub struct Rewritten {
 /// At most one job a table, all together about a step's bytes and rows. Tables with the most files come first: who
 /// has to wait gets more of them.
 pub fn due(root: &Root, policy: &Policy) -> Vec<Job> {
+    jobs(root, policy, choose)
+}
+
+/// The same while nothing else is to be done.
+pub fn due_at_rest(root: &Root, policy: &Policy) -> Vec<Job> {
+    jobs(root, policy, choose_at_rest)
+}
+
+fn jobs(root: &Root, policy: &Policy, choose: impl Fn(&Table, &Policy) -> Option<Vec<FileId>>) -> Vec<Job> {
     let Ok(since) = file_id(root.next_batch) else { return Vec::new() };
     let tables = root.states.iter().map(|s| &s.table).enumerate();
     let mut all: Vec<(usize, Vec<FileId>)> =
@@ -101,6 +128,30 @@ pub fn choose(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
         *at == 0 || (bytes <= policy.step_bytes && rows <= policy.step_rows)
     });
     Some(fits.map(|(_, id)| *id).take(policy.fan_in * LATE).collect())
+}
+
+/// The small files of a table that a reader has to open too many files for: as one they are read faster.
+pub fn choose_at_rest(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
+    let vectors = table.files.values().filter(|f| !f.deleted.is_empty()).count();
+    if table.files.len() + vectors <= policy.rest_parts {
+        return None;
+    }
+    let mut files: Vec<_> = table.files.iter().map(|(id, f)| (size(f), f.alive(), *id)).collect();
+    files.sort_unstable();
+    let (mut bytes, mut rows, mut take) = (0, 0, 0);
+    for (at, (size, alive, _)) in files.iter().enumerate() {
+        if *size <= bytes * REST_SHARE {
+            take = at + 1;
+        }
+        (bytes, rows) = (bytes + size, rows + alive);
+        if bytes > policy.rest_bytes || rows > policy.step_rows {
+            take = take.min(at);
+            break;
+        }
+    }
+    let mut ids: Vec<FileId> = files.into_iter().take(take).map(|(_, _, id)| id).collect();
+    ids.sort_unstable();
+    (ids.len() > 1).then_some(ids)
 }
 
 /// A tier is late once it has so many times what makes it full.
@@ -276,4 +327,77 @@ fn counts_agree(table: &Table, rewritten: &Rewritten, moves: &Moves) -> bool {
     let alive: u64 = rewritten.files.iter().filter_map(|f| table.files.get(f)).map(|f| f.alive()).sum();
     let dead: u64 = moves.dead.iter().map(|d| u64::from(d.count)).sum();
     rewritten.ready.rows - dead == alive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::TableDef;
+    use crate::tables::log::FileAction;
+    use arrow::datatypes::Schema;
+    use roaring::RoaringTreemap;
+
+    /// A table with files of these sizes; of each row takes a hundred bytes. `dead` of a hundred rows are deleted.
+    fn table(sizes: &[u64], dead: u64) -> Table {
+        let def = TableDef {
+            name: "t".into(),
+            dir: PathBuf::new(),
+            schema: Arc::new(Schema::empty()),
+            stats: Vec::new(),
+        };
+        let file = |size: &u64| {
+            let action = FileAction {
+                path: String::new(),
+                size: *size as i64,
+                modification_time: 0,
+                stats: String::new(),
+                dv: None,
+                checksum: None,
+            };
+            let rows = size / 100;
+            let mut deleted = RoaringTreemap::new();
+            deleted.insert_range(0..rows * dead / 100);
+            LiveFile { action, rows, deleted }
+        };
+        let files = sizes.iter().enumerate().map(|(at, size)| (at as FileId + 1, file(size))).collect();
+        Table { def, version: 0, files, checkpoint: 0 }
+    }
+
+    fn at_rest(sizes: &[u64], dead: u64) -> Vec<FileId> {
+        choose_at_rest(&table(sizes, dead), &Policy::default()).unwrap_or_default()
+    }
+
+    const NONE: [FileId; 0] = [];
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn at_rest_a_small_table_becomes_one_file() {
+        let sizes = [2 * MIB, 2 * MIB, MIB, 30 * KIB, 30 * KIB, 30 * KIB, 30 * KIB, 30 * KIB];
+        assert_eq!(at_rest(&sizes, 0), [1, 2, 3, 4, 5, 6, 7, 8]);
+        // Three files, or two of which one has a vector, are few.
+        assert_eq!(at_rest(&[KIB, KIB, KIB], 0), NONE);
+        assert_eq!(at_rest(&[KIB, KIB, KIB, KIB], 0), [1, 2, 3, 4]);
+        assert_eq!(at_rest(&[KIB, KIB], 10), [1, 2]);
+    }
+
+    #[test]
+    fn at_rest_a_large_file_is_not_written_again_for_a_few_rows() {
+        // The four small ones alone.
+        assert_eq!(at_rest(&[4 * MIB, 10 * KIB, 10 * KIB, 10 * KIB, 10 * KIB], 0), [2, 3, 4, 5]);
+        assert_eq!(at_rest(&[300 * KIB, 10 * KIB, 10 * KIB, 10 * KIB, 10 * KIB], 0), [1, 2, 3, 4, 5]);
+        // Too small to weigh anything, but along with others of one size it is taken.
+        assert_eq!(at_rest(&[KIB, 100 * KIB, 100 * KIB, 100 * KIB], 0), [1, 2, 3, 4]);
+        assert_eq!(at_rest(&[40 * MIB, 4 * MIB, 400 * KIB, 40 * KIB], 0), NONE);
+    }
+
+    #[test]
+    fn at_rest_no_step_writes_more_than_its_bound() {
+        let sizes: Vec<u64> = (1..=30).map(|n| n * MIB).collect();
+        // 1 to 5 are 15 MiB.
+        assert_eq!(at_rest(&sizes, 0), [1, 2, 3, 4, 5]);
+        // 160,000 rows each, of which two fit into a step.
+        let policy = Policy { rest_bytes: u64::MAX, ..Policy::default() };
+        assert_eq!(choose_at_rest(&table(&[16_000_000; 6], 0), &policy).unwrap(), [1, 2]);
+    }
 }

@@ -9,6 +9,8 @@ pub mod clean;
 pub mod compact;
 pub mod fold;
 
+use std::time::{Duration, Instant};
+
 use crate::error::Result;
 use crate::fault;
 use crate::root::Root;
@@ -28,8 +30,14 @@ impl Policy {
             return Policy::default();
         }
         Policy {
-            compact: compact::Policy { fan_in: 2, ..compact::Policy::default() },
-            retention: clean::Retention { checkpoint_every: 1, keep_commits: 1, keep_ms: 0 },
+            compact: compact::Policy { fan_in: 2, rest_parts: 1, end_parts: 1, ..compact::Policy::default() },
+            retention: clean::Retention {
+                checkpoint_every: 1,
+                keep_commits: 1,
+                keep_ms: 0,
+                rest_commits: 0,
+                ..clean::Retention::default()
+            },
         }
     }
 }
@@ -43,6 +51,8 @@ const SMALL_BYTES: u64 = 1 << 20;
 pub struct Upkeep {
     policy: Policy,
     running: Option<Aside<Done>>,
+    /// Processor and disk time of the work at rest, until [`Upkeep::spent`] asks for it.
+    spent: Duration,
 }
 
 /// What is due, as it was when it was found.
@@ -50,19 +60,20 @@ pub struct Upkeep {
 struct Job {
     folds: Vec<fold::Job>,
     rewrites: Vec<compact::Job>,
-    clean: Option<clean::Job>,
+    cleans: Vec<clean::Job>,
 }
 
 #[derive(Debug)]
 struct Done {
     folded: Vec<fold::Folded>,
     rewritten: Vec<compact::Rewritten>,
-    cleaned: Option<clean::Cleaned>,
+    cleaned: Vec<clean::Cleaned>,
+    took: Duration,
 }
 
 impl Upkeep {
     pub fn new(policy: Policy) -> Self {
-        Upkeep { policy, running: None }
+        Upkeep { policy, running: None, spent: Duration::ZERO }
     }
 
     /// Takes up what was done beside the batches and begins what is due. Called after every batch.
@@ -84,19 +95,53 @@ impl Upkeep {
         if small { self.finish(root) } else { Ok(()) }
     }
 
+    /// While nothing else is to be done: takes up what is done and begins what leaves the tables well read. False once
+    /// nothing is left to do. Every step leaves fewer files or commits, so that comes soon.
+    pub fn rest(&mut self, root: &mut Root) -> Result<bool> {
+        self.rest_with(root, self.policy)
+    }
+
+    /// The same at the end of a run; it waits for what it began.
+    pub fn rest_at_end(&mut self, root: &mut Root) -> Result<bool> {
+        let compact::Policy { rest_parts, end_parts, .. } = self.policy.compact;
+        let compact = compact::Policy { rest_parts: rest_parts.max(end_parts), ..self.policy.compact };
+        let more = self.rest_with(root, Policy { compact, ..self.policy })?;
+        self.finish(root).map(|()| more)
+    }
+
+    fn rest_with(&mut self, root: &mut Root, policy: Policy) -> Result<bool> {
+        root.in_place()?;
+        if self.running.as_ref().is_some_and(|running| !running.is_done()) {
+            return Ok(true);
+        }
+        self.finish(root)?;
+        let job = Job::at_rest(root, &policy);
+        if job.is_empty() {
+            return Ok(false);
+        }
+        fault::point("maintain.at_rest");
+        self.running = Some(Aside::start(move |cancel| job.go(cancel)));
+        Ok(true)
+    }
+
+    /// How long maintenance worked since this was last asked.
+    pub fn spent(&mut self) -> Duration {
+        std::mem::take(&mut self.spent)
+    }
+
     /// Waits for what is under way and takes it up.
     pub fn finish(&mut self, root: &mut Root) -> Result<()> {
         let Some(running) = self.running.take() else { return Ok(()) };
         let done = running.finish()?;
+        let begin = Instant::now();
         fault::point("maintain.done");
         for folded in done.folded {
             fold::take_up(root, folded);
         }
         compact::take_up(root, done.rewritten)?;
         fault::point("maintain.compacted");
-        if let Some(cleaned) = done.cleaned {
-            clean::take_up(root, &cleaned);
-        }
+        done.cleaned.iter().for_each(|cleaned| clean::take_up(root, cleaned));
+        self.spent += done.took + begin.elapsed();
         Ok(())
     }
 
@@ -115,25 +160,37 @@ impl Job {
         Job {
             folds: fold::due(root),
             rewrites: compact::due(root, &policy.compact),
-            clean: clean::due(root, &policy.retention),
+            cleans: clean::due(root, &policy.retention).into_iter().collect(),
         }
     }
 
+    /// Few files first, then a log checkpoint that names them and nothing after it.
+    fn at_rest(root: &Root, policy: &Policy) -> Job {
+        let rewrites = compact::due_at_rest(root, &policy.compact);
+        let cleans = match rewrites.is_empty() {
+            true => clean::due_at_rest(root, &policy.retention),
+            false => Vec::new(),
+        };
+        Job { folds: Vec::new(), rewrites, cleans }
+    }
+
     fn is_empty(&self) -> bool {
-        self.folds.is_empty() && self.rewrites.is_empty() && self.clean.is_none()
+        self.folds.is_empty() && self.rewrites.is_empty() && self.cleans.is_empty()
     }
 
     fn is_small(&self) -> bool {
-        self.clean.is_none()
+        self.cleans.is_empty()
             && self.folds.iter().map(fold::Job::entries).sum::<u64>() <= SMALL_ENTRIES
             && self.rewrites.iter().map(compact::Job::bytes).sum::<u64>() <= SMALL_BYTES
     }
 
     fn go(self, cancel: &Cancel) -> Result<Done> {
+        let begin = Instant::now();
         Ok(Done {
             folded: self.folds.into_iter().map(|job| job.go(cancel)).collect::<Result<_>>()?,
             rewritten: self.rewrites.into_iter().map(|job| job.go(cancel)).collect::<Result<_>>()?,
-            cleaned: self.clean.map(|job| job.go(cancel)).transpose()?,
+            cleaned: self.cleans.into_iter().map(|job| job.go(cancel)).collect::<Result<_>>()?,
+            took: begin.elapsed(),
         })
     }
 }

@@ -26,7 +26,7 @@ pub struct Pipeline {
     pub quarantine_raw: bool,
     /// `mirror.sqlite`: on unless the file or the command line says no.
     pub mirror: bool,
-    /// `history.commits`: older versions of a table stay readable for a day, but no more than so many of them.
+    /// `history.commits`: older versions of a table stay readable for a while, but no more than so many of them.
     pub history_commits: Option<u64>,
     /// Of everything that decides what the tables contain: names, keys, columns, types, paths, masks, event key
     /// and sequence; not limits, not the source folder. A root made with another fingerprint is refused.

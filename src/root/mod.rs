@@ -235,7 +235,7 @@ impl Root {
                 version += 1;
                 let mut actions =
                     vec![log::commit_info(operation, batch, now_ms), log::txn(&app, batch, now_ms)];
-                actions.extend(table.actions(&staged.change, data_change, now_ms));
+                actions.extend(table.actions(&staged.change, data_change));
                 commits.push(TableCommit {
                     table: table.def.name.clone(),
                     base: table.version,

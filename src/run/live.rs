@@ -20,6 +20,7 @@ use crate::threads;
 
 use super::ahead::{self, Pending, Permits, Read};
 use super::intake::Worker;
+use super::lull::Lull;
 use super::{Intake, Session};
 
 #[derive(Debug, Clone)]
@@ -131,13 +132,14 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
         again,
         idle: None,
         mend,
+        lull: Lull::new(),
         underway: 0,
     };
     let went = live.go();
     live.tell_notes();
     went?;
     if !stop.is_set() {
-        live.session.finish()?;
+        live.session.finish_unless(&|| stop.is_set())?;
         // Nobody will look after it later.
         live.tell_notes();
         live.session.mend_mirror().iter().for_each(|note| live.observer.note(note));
@@ -161,6 +163,7 @@ struct Live<'a> {
     idle: Option<Instant>,
     /// When mending the mirror last failed, and how long to leave it alone.
     mend: (Option<Instant>, Duration),
+    lull: Lull,
     /// Bytes on disk of the batch that is in the tables, but perhaps not in the mirror yet.
     underway: u64,
 }
@@ -198,6 +201,7 @@ impl Live<'_> {
             }
             if !took {
                 self.mend_mirror();
+                self.rest()?;
                 let wait = self.folder.wait(self.now()).min(ATTENTION);
                 runtime.block_on(async {
                     match &mut woken {
@@ -261,6 +265,15 @@ impl Live<'_> {
         notes.iter().for_each(|note| self.observer.note(note));
     }
 
+    /// While nothing else is to be done: whoever reads the tables should find few files. (`once` does so at its end.)
+    fn rest(&mut self) -> Result<()> {
+        if !self.options.once {
+            self.lull.go_on(&mut self.session)?;
+            self.tell_notes();
+        }
+        Ok(())
+    }
+
     fn now(&self) -> Now {
         Now::read(self.session.root.clock.as_ref(), self.started)
     }
@@ -276,6 +289,7 @@ impl Live<'_> {
         let taken = self.take_with(listing, inputs, worker);
         // Whatever ended it: the last batch has happened.
         let last = self.session.end_batch();
+        self.lull.broken();
         self.tell(last);
         if taken.is_ok() && !self.stop.is_set() {
             self.session.index_mirror();

@@ -7,10 +7,12 @@ pub mod contents;
 pub mod intake;
 pub mod level;
 mod live;
+mod lull;
 mod step;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::batch::{FileRange, Plan};
 use crate::checkpoint::{Checkpoint, SledCheckpoint, Tables};
@@ -133,19 +135,37 @@ impl Session {
         self.upkeep(Upkeep::after_batch)
     }
 
-    /// Takes up what is under way: a run that is done does not leave it to the next one.
+    /// Takes up what is under way, and leaves the tables well read: a run that is done does not leave that to the next
+    /// one.
     pub fn finish(&mut self) -> Result<()> {
-        let done = self.upkeep(Upkeep::finish);
+        self.finish_unless(&|| false)
+    }
+
+    /// The same, until it is to stop.
+    fn finish_unless(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let mut more = self.upkeep(Upkeep::finish).map(|()| true);
+        while matches!(more, Ok(true)) && !stop() {
+            more = self.upkeep(Upkeep::rest_at_end);
+        }
         if let Some(mirror) = &mut self.mirror {
             self.notes.extend(mirror.finish(&self.root));
         }
-        done
+        more.map(|_| ())
+    }
+
+    /// Takes a step towards well-read tables beside what may come. How long all steps took, once there is none left.
+    fn rest(&mut self) -> Result<Option<Duration>> {
+        if self.is_mirroring() {
+            return Ok(None);
+        }
+        let more = self.upkeep(Upkeep::rest)?;
+        Ok((!more).then(|| self.upkeep.spent()))
     }
 
     /// The mirror and the checkpoint take note of a compaction's batch.
-    fn upkeep(&mut self, work: impl FnOnce(&mut Upkeep, &mut Root) -> Result<()>) -> Result<()> {
+    fn upkeep<T>(&mut self, work: impl FnOnce(&mut Upkeep, &mut Root) -> Result<T>) -> Result<T> {
         let before = self.root.record.batch;
-        work(&mut self.upkeep, &mut self.root)?;
+        let done = work(&mut self.upkeep, &mut self.root)?;
         let now = self.root.record.batch;
         if now != before {
             fault::point("upkeep.committed");
@@ -157,7 +177,7 @@ impl Session {
                 self.notes.extend(mirror.pass(&self.root));
             }
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Many batches will come one after the other.

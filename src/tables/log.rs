@@ -53,10 +53,13 @@ impl FileAction {
         json!({ "add": add })
     }
 
-    pub fn remove(&self, data_change: bool, deletion_timestamp: i64) -> Value {
+    /// Without the time of deletion, which the protocol leaves open: so the tombstone is in the commit alone, and log
+    /// checkpoints, which every reader reads, do not fill with them. Tombstones with a time keep a vacuum from what
+    /// was removed of late; here files are removed by [`crate::maintain::clean`], which asks the log.
+    pub fn remove(&self, data_change: bool) -> Value {
         let mut remove = json!({
-            "path": self.path, "deletionTimestamp": deletion_timestamp, "dataChange": data_change,
-            "extendedFileMetadata": true, "partitionValues": {}, "size": self.size,
+            "path": self.path, "dataChange": data_change, "extendedFileMetadata": true, "partitionValues": {},
+            "size": self.size,
         });
         self.with_dv(&mut remove);
         json!({ "remove": remove })

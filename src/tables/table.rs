@@ -244,11 +244,11 @@ impl Table {
     }
 
     /// The actions of the commit that makes `change` visible.
-    pub fn actions(&self, change: &Change, data_change: bool, now_ms: i64) -> Vec<Value> {
+    pub fn actions(&self, change: &Change, data_change: bool) -> Vec<Value> {
         let mut actions = Vec::new();
         let updated = change.update.iter().map(|(id, _)| id);
         for old in change.remove.iter().chain(updated).filter_map(|id| self.files.get(id)) {
-            actions.push(old.action.remove(data_change, now_ms));
+            actions.push(old.action.remove(data_change));
         }
         for (_, new) in change.update.iter().chain(&change.add) {
             actions.push(new.action.add(data_change));

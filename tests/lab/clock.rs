@@ -56,7 +56,12 @@ const KEPT: u64 = 4;
 fn eager() -> maintain::Policy {
     maintain::Policy {
         compact: compact::Policy { fan_in: 2, ..compact::Policy::default() },
-        retention: clean::Retention { checkpoint_every: 3, keep_commits: KEPT, keep_ms: DAY / 1000 },
+        retention: clean::Retention {
+            checkpoint_every: 3,
+            keep_commits: KEPT,
+            keep_ms: DAY / 1000,
+            ..clean::Retention::default()
+        },
     }
 }
 
@@ -227,6 +232,54 @@ fn row_10_forty_days_forward_leave_the_newest_commits_to_their_readers() {
     let figures =
         [("cleanings", cleaned), ("commits removed", oldest), ("versions read", looked), ("lost", lost)];
     tell(10, "40 days forward, all cleaned", &figures);
+}
+
+/// Of many commits those beyond the newest stay for an hour; the newest for a day, whatever hour the clock tells.
+#[test]
+fn row_10_a_clock_that_jumps_some_hours_takes_only_commits_beyond_the_many() {
+    const MANY: u64 = 12;
+    let dir = folders::quick();
+    let (folder, source) = (dir.path(), dir.path().join("input_events"));
+    let clock = Hands::at(START);
+    let mut taking = taking(&source, &clock);
+    taking.policy.retention =
+        clean::Retention { many_commits: MANY, many_ms: HOUR / 1000, ..taking.policy.retention };
+    let batches = pick(60, 200);
+    add(&source, "f", 1, batches * 3, 3);
+    let table = folder.join("tables/_files");
+    let (mut removed, mut looked) = (0, 0);
+    let temp = folders::quick();
+    let kernel = Kernel::new(Arc::new(LocalDisk), temp.path());
+    // One minute a batch. Once it jumps: two hours are more than an hour, and less than a day.
+    // (Compactions have batches of their own: what is counted are those that come here.)
+    let mut batch = 0;
+    let mut turn = |_| {
+        batch += 1;
+        clock.go(HOUR / 60);
+        let all = versions(&table);
+        let (oldest, newest) = (all[0], all[all.len() - 1]);
+        assert!(oldest <= newest.saturating_sub(MANY), "batch {batch}: {oldest} of {newest}");
+        if batch < 30 {
+            assert_eq!(oldest, 0, "batch {batch}: nothing is an hour old");
+        }
+        if batch == 30 {
+            clock.go(2 * HOUR);
+        }
+        for version in [oldest, newest.saturating_sub(MANY)] {
+            assert_eq!(missing_at(&kernel, &table, version), Vec::<String>::new(), "{version} of {newest}");
+            looked += 1;
+        }
+        removed = oldest;
+    };
+    let mut told = Told { after_batch: Some(&mut turn), ..Told::default() };
+    taking.take(folder, &mut told).unwrap();
+    assert!(removed > 10, "{removed}: this test tests nothing");
+    let lost = nothing_lost(&taking, folder, "two hours forward");
+    tell(
+        10,
+        "many commits, two hours forward",
+        &[("removed", removed), ("versions read", looked), ("lost", lost)],
+    );
 }
 
 /// Less than the retention has gone by, by any clock: every version there ever was can be read.

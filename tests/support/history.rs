@@ -49,7 +49,12 @@ fn pipeline_of(source: &Path) -> Arc<Pipeline> {
 fn policy() -> maintain::Policy {
     maintain::Policy {
         compact: compact::Policy { fan_in: 2, ..compact::Policy::default() },
-        retention: clean::Retention { checkpoint_every: 3, keep_commits: 1, keep_ms: 0 },
+        retention: clean::Retention {
+            checkpoint_every: 3,
+            keep_commits: 1,
+            keep_ms: 0,
+            ..clean::Retention::default()
+        },
     }
 }
 

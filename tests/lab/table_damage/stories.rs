@@ -124,7 +124,8 @@ fn row_06_a_log_checkpoint_that_was_not_written_right_removes_nothing() {
     let source = folders::quick();
     simulate(source.path(), 7, 8);
     let folder = Site::with(source.path(), "batch_files = 3");
-    let retention = clean::Retention { checkpoint_every: 2, keep_commits: 0, keep_ms: 0 };
+    let retention =
+        clean::Retention { checkpoint_every: 2, keep_commits: 0, keep_ms: 0, ..clean::Retention::default() };
     // A checkpoint of before, which could be cut at; and compactions, which would be written again.
     let policy = |retention| maintain::Policy {
         compact: compact::Policy { fan_in: 1000, ..compact::Policy::default() },
