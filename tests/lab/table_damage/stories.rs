@@ -128,7 +128,7 @@ fn row_06_a_log_checkpoint_that_was_not_written_right_removes_nothing() {
         clean::Retention { checkpoint_every: 2, keep_commits: 0, keep_ms: 0, ..clean::Retention::default() };
     // A checkpoint of before, which could be cut at; and compactions, which would be written again.
     let policy = |retention| maintain::Policy {
-        compact: compact::Policy { fan_in: 1000, ..compact::Policy::default() },
+        compact: compact::Policy { fan_in: 1000, rest_parts: usize::MAX, ..compact::Policy::default() },
         retention,
     };
     folder.take_with(3, Arc::new(LocalDisk), policy(retention)).unwrap();
