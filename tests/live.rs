@@ -200,7 +200,6 @@ fn the_source_folder_may_go_and_come_back() {
     run.stop();
 }
 
-<<<<<<< HEAD
 /// Its indexes, by name.
 fn indexes(place: &Place) -> Vec<String> {
     let sql = "select name from sqlite_master where type = 'index' and sql is not null order by name";
