@@ -75,7 +75,7 @@ pub fn exec(global: &Global, _args: StatusArgs) -> Result<u8> {
 fn tell(mirror: Option<&Mirror>, trouble: Option<&str>, batch: u64, running: bool) -> String {
     match (mirror.map(|m| m.batch), trouble) {
         (Some(Some(at)), _) if at >= batch => "level with the tables".to_owned(),
-        (Some(Some(at)), _) if running => format!("at batch {at}: it follows the tables"),
+        (Some(Some(at)), _) if running => format!("behind, at batch {at}; the run brings it level"),
         (Some(Some(at)), _) => {
             format!("behind, at batch {at}; the next `millrace run` with a mirror brings it level")
         }
