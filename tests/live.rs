@@ -317,3 +317,71 @@ fn a_stop_puts_nothing_in_order() {
     assert_eq!(log_checkpoints(&place, "order_item"), (Some(6), 1));
     place.expect(&["verify"], 0);
 }
+
+/// Files, and how many of them had changed, of every batch; and how many files were seen in all.
+fn batches(out: &str) -> (Vec<(u64, u64)>, u64) {
+    let said: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &'static str| said.iter().filter(move |said| said["type"] == kind);
+    let number = |said: &Value, name: &str| said[name].as_u64().unwrap();
+    let each = of("batch").map(|batch| (number(batch, "files"), number(batch, "changed"))).collect();
+    (each, of("end").map(|end| number(end, "files_seen")).sum())
+}
+
+/// Two files that are known, then changed, and two new ones: by name, the changed ones would come first.
+fn changed_and_new() -> Place {
+    let place = Place::new();
+    for id in ["A", "B", "C"] {
+        place.put(&format!("{id}.json"), order(id, "10:00:00", "PAID", &["1"]));
+    }
+    place.run_once(0);
+    for id in ["A", "B", "Y", "Z"] {
+        place.put(&format!("{id}.json"), order(id, "11:00:00", "SENT", &["1"]));
+    }
+    place
+}
+
+#[track_caller]
+fn all_are_taken(place: &Place) {
+    for id in ["A", "B", "Y", "Z"] {
+        assert_eq!(place.lines(id), [line("1", "SENT")], "{id}");
+    }
+    assert_eq!(place.lines("C"), [line("1", "PAID")]);
+}
+
+#[test]
+fn a_start_takes_new_files_first_and_changed_ones_all_the_same() {
+    let place = changed_and_new();
+    let said = place.expect(&["--json", "run", "--once"], 0);
+    assert_eq!(batches(&said.out), (vec![(2, 0), (2, 2)], 5), "{}", said.out);
+    all_are_taken(&place);
+    // Nothing new, only changed; then nothing at all.
+    place.put("C.json", order("C", "11:00:00", "SENT", &["1"]));
+    let said = place.expect(&["--json", "run", "--once"], 0);
+    assert_eq!(batches(&said.out), (vec![(1, 1)], 5), "{}", said.out);
+    assert_eq!(place.lines("C"), [line("1", "SENT")]);
+    let said = place.expect(&["--json", "run", "--once"], 0);
+    assert_eq!(batches(&said.out), (vec![], 5), "{}", said.out);
+    place.expect(&["verify"], 0);
+}
+
+#[test]
+fn a_file_written_just_before_a_start_is_new_and_comes_first_too() {
+    let place = Place::new();
+    place.put("A.json", order("A", "10:00:00", "PAID", &["1"]));
+    place.run_once(0);
+    place.put("A.json", order("A", "11:00:00", "SENT", &["1"]));
+    fs::write(place.input("Z.json"), order("Z", "11:00:00", "SENT", &["1"])).unwrap();
+    let said = place.expect(&["--json", "run", "--once"], 0);
+    assert_eq!(batches(&said.out), (vec![(1, 0), (1, 1)], 2), "{}", said.out);
+    assert_eq!((place.lines("A"), place.lines("Z")), (vec![line("1", "SENT")], vec![line("1", "SENT")]));
+}
+
+#[test]
+fn a_run_that_watches_has_caught_up_when_the_changed_files_are_taken_too() {
+    let place = changed_and_new();
+    let mut run = place.watching();
+    all_are_taken(&place);
+    run.stop();
+    assert!(run.out().contains("4 files with 4 events in 2 batches"), "{}", run.out());
+    place.expect(&["verify"], 0);
+}

@@ -31,7 +31,7 @@ use crate::fault;
 use crate::ledger::{Seen, file_key};
 use pass::Pass;
 use ready::{Looks, Retries};
-use watch::Watch;
+use watch::{Hints, Watch};
 
 /// Full listings are at least this far apart, and take at most a twentieth of the time.
 const REST_NS: u64 = 2_000_000_000;
@@ -95,6 +95,8 @@ pub struct Listing {
     /// Event files met, whatever their state, and how many of them the ledger has whole.
     pub files_total: u64,
     pub done: u64,
+    /// Of `done`, those that were only met by name: they may have changed.
+    pub by_name: u64,
 }
 
 impl Listing {
@@ -218,10 +220,23 @@ impl Folder {
 
     /// Lists the whole folder.
     pub fn list(&mut self, seen: &dyn Seen, now: Now) -> Listing {
+        let hints = self.watch.take_hints();
+        self.full(seen, now, hints, false)
+    }
+
+    /// Lists the whole folder, but where the ledger has a file whole, its name is enough: asking the disk about every
+    /// file takes far longer than reading names. What is new is found; if anything is counted in
+    /// [`Listing::by_name`], a [`Folder::list`] is owed.
+    pub fn list_names(&mut self, seen: &dyn Seen, now: Now) -> Listing {
+        // What was heard stays for the listing that looks at every file.
+        self.full(seen, now, Hints::default(), true)
+    }
+
+    fn full(&mut self, seen: &dyn Seen, now: Now, hints: Hints, by_name: bool) -> Listing {
         let started = Instant::now();
         self.listing += 1;
         self.offered.clear();
-        let listing = self.pass(seen, now, true, |pass| pass.whole());
+        let listing = self.pass(seen, now, hints, true, |pass| pass.whole(by_name));
         fault::point("discover.listed");
         let listed = self.listing;
         self.looks.prune(listed);
@@ -234,16 +249,23 @@ impl Folder {
     }
 
     fn glance(&mut self, seen: &dyn Seen, now: Now) -> Listing {
-        let listing = self.pass(seen, now, false, |pass| pass.hinted());
+        let hints = self.watch.take_hints();
+        let listing = self.pass(seen, now, hints, false, |pass| pass.hinted());
         self.told.extend(listing.unread.iter().map(unread_key));
         listing
     }
 
-    fn pass(&mut self, seen: &dyn Seen, now: Now, full: bool, look: impl FnOnce(&mut Pass<'_>)) -> Listing {
-        let mut hints = self.watch.take_hints();
+    fn pass(
+        &mut self,
+        seen: &dyn Seen,
+        now: Now,
+        mut hints: Hints,
+        full: bool,
+        look: impl FnOnce(&mut Pass<'_>),
+    ) -> Listing {
         let rescan = std::mem::take(&mut hints.rescan) && !full;
         let listing = Listing { full, ..Listing::default() };
-        let mut pass = Pass { folder: self, seen, now, hints, listing };
+        let mut pass = Pass { folder: self, seen, now, hints, by_name: false, listing };
         look(&mut pass);
         let mut listing = pass.listing;
         if rescan {

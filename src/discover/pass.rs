@@ -21,12 +21,15 @@ pub(super) struct Pass<'a> {
     pub seen: &'a dyn Seen,
     pub now: Now,
     pub hints: Hints,
+    /// The names of files that the ledger has whole are enough.
+    pub by_name: bool,
     pub listing: Listing,
 }
 
 impl Pass<'_> {
-    /// Everything.
-    pub fn whole(&mut self) {
+    /// Everything; of what the ledger has whole, perhaps only the name.
+    pub fn whole(&mut self, by_name: bool) {
+        self.by_name = by_name;
         match open::root(&self.folder.root) {
             Ok(root) => self.walk(root.as_fd(), String::new()),
             Err(e) => self.unread(".", &unreadable(&e)),
@@ -130,6 +133,10 @@ impl Pass<'_> {
     /// Something with the name of an event file that is no folder.
     fn file(&mut self, name: &str, kind: FileType, stat: impl FnOnce() -> Result<Stat, Errno>) {
         self.listing.files_total += 1;
+        if self.by_name && self.seen.look(name).is_some_and(|known| known.done) {
+            (self.listing.done, self.listing.by_name) = (self.listing.done + 1, self.listing.by_name + 1);
+            return;
+        }
         match kind {
             FileType::RegularFile | FileType::Unknown => match stat() {
                 Ok(stat) if open::kind(&stat) == FileType::RegularFile => {

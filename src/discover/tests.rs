@@ -223,13 +223,64 @@ fn the_ledger_decides_what_is_new() {
     place.age("touched.json", -1800);
 
     let now = place.now();
+    let names = place.folder.list_names(&book, now);
+    assert!(names.full);
+    assert_eq!(ready(&names), ["new.json", "partial.json", "touched.json"], "what is not there whole");
+    assert_eq!((names.files_total, names.done, names.by_name, names.changed), (5, 2, 2, 1));
+
     let mut listing = place.folder.list(&book, now);
     assert_eq!(ready(&listing), ["new.json", "other.json", "partial.json", "touched.json"]);
-    assert_eq!((listing.files_total, listing.done, listing.changed), (5, 1, 2));
+    assert_eq!((listing.files_total, listing.done, listing.by_name, listing.changed), (5, 1, 0, 2));
     let taken = place.take(&mut listing);
     let told: Vec<_> = taken.inputs.iter().map(|i| (i.changed, i.resume)).collect();
     let zero = Resume::default();
     assert_eq!(told, [(false, zero), (true, zero), (false, resume), (true, zero)]);
+}
+
+#[test]
+fn what_happens_after_names_were_listed_is_found_by_the_listing_that_follows() {
+    let mut place = Place::new();
+    for name in ["changed.json", "gone.json", "later.json", "link.json", "same.json"] {
+        place.old(name, "{}");
+    }
+    let mut book = Book::default();
+    let mut listing = place.list();
+    for input in place.take(&mut listing).inputs {
+        let known = Known { fingerprint: input.fingerprint, resume: Resume::default(), done: true };
+        book.0.insert(input.name.to_string(), known);
+        place.folder.release(&input.name);
+    }
+    let mut wake = place.folder.watch();
+    place.old("changed.json", "{1}");
+    place.old("new.json", "{}");
+    fs::remove_file(place.path("link.json")).unwrap();
+    symlink("/", place.path("link.json")).unwrap();
+
+    let now = place.now();
+    let mut names = place.folder.list_names(&book, now);
+    assert_eq!((ready(&names), names.by_name, names.unread.len()), (vec!["new.json"], 5, 0));
+    let taken = place.take(&mut names);
+    assert_eq!(taken.inputs.len(), 1);
+
+    // Just written and closed: complete before it is a second old, for whoever heard of it.
+    place.write("later.json", "{2}");
+    fs::remove_file(place.path("gone.json")).unwrap();
+    until_heard(&mut wake);
+    let again = place.folder.list_names(&book, now);
+    assert_eq!((ready(&again), again.by_name), (vec![], 4), "new.json is in hand");
+
+    let listing = place.folder.list(&book, now);
+    assert_eq!(ready(&listing), ["changed.json", "later.json"]);
+    assert_eq!((listing.files_total, listing.done, listing.changed), (5, 1, 2));
+    assert_eq!(unread(&listing.news), [("link.json", "symlink out of the folder")]);
+}
+
+fn until_heard(wake: &mut Receiver<u64>) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !wake.has_changed().unwrap() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    wake.mark_unchanged();
 }
 
 #[test]

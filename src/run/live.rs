@@ -157,7 +157,7 @@ struct Live<'a> {
     observer: &'a mut dyn Observer,
     started: Instant,
     ended: Ended,
-    /// Files were left in the middle, or changed between listing and reading: list again.
+    /// Files were left in the middle, changed between listing and reading, or were listed by name only: list again.
     again: bool,
     /// `once`: since when there is nothing left but files that are being written.
     idle: Option<Instant>,
@@ -175,9 +175,9 @@ impl Live<'_> {
             .build()
             .map_err(|source| Error::System { doing: "waiting for files", source })?;
         let mut woken = if self.options.once { None } else { Some(self.folder.watch()) };
-        let mut listing = self.folder.list(&self.session.ledger, self.now());
-        let mut first = true;
         self.tell_notes();
+        let mut listing = self.names_first();
+        let mut first = true;
         loop {
             self.told(&listing);
             let took = !listing.ready.is_empty();
@@ -212,6 +212,19 @@ impl Live<'_> {
             }
             listing = self.folder.look(&self.session.ledger, self.now());
         }
+    }
+
+    /// New names first; whatever else there is needs a look at every file. Of nothing but files written a moment ago
+    /// there is a second look before that.
+    fn names_first(&mut self) -> Listing {
+        let listing = self.folder.list_names(&self.session.ledger, self.now());
+        self.again = listing.by_name > 0;
+        if !self.again || !listing.ready.is_empty() || listing.waiting.is_empty() {
+            return listing;
+        }
+        self.told(&listing);
+        std::thread::sleep(self.folder.wait(self.now()).min(ATTENTION));
+        self.folder.look(&self.session.ledger, self.now())
     }
 
     fn tell_notes(&mut self) {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, UInt32Array, UInt64Array,
+    ArrayRef, AsArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, UInt32Array,
+    UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type, UInt64Type};
 use arrow::ipc::reader::FileReader;
@@ -211,9 +212,10 @@ pub fn checksum_of(mut file: &File) -> io::Result<String> {
 }
 
 fn read_batch(rows: &RecordBatch, entries: &mut Vec<(u128, Entry)>) {
-    let hash = |column: usize, row: usize| {
-        let bytes = rows.column(column).as_fixed_size_binary().value(row);
-        u128::from_be_bytes(bytes.try_into().unwrap_or_default())
+    // Asked once for its type, not for every row.
+    let (owner, event) = (rows.column(0).as_fixed_size_binary(), rows.column(3).as_fixed_size_binary());
+    let hash = |column: &FixedSizeBinaryArray, row: usize| {
+        u128::from_be_bytes(column.value(row).try_into().unwrap_or_default())
     };
     let (seq, version) =
         (rows.column(1).as_primitive::<Int64Type>(), rows.column(2).as_primitive::<Int64Type>());
@@ -222,7 +224,7 @@ fn read_batch(rows: &RecordBatch, entries: &mut Vec<(u128, Entry)>) {
     let (file, first, count) = (int(5), int(6), int(7));
     entries.reserve(rows.num_rows());
     for row in 0..rows.num_rows() {
-        let order = EventOrder { sequence: [seq.value(row), version.value(row)], hash: hash(3, row) };
+        let order = EventOrder { sequence: [seq.value(row), version.value(row)], hash: hash(event, row) };
         let entry = Entry {
             order,
             content: content.value(row),
@@ -230,7 +232,7 @@ fn read_batch(rows: &RecordBatch, entries: &mut Vec<(u128, Entry)>) {
             first: first.value(row),
             count: count.value(row),
         };
-        entries.push((hash(0, row), entry));
+        entries.push((hash(owner, row), entry));
     }
 }
 
