@@ -290,13 +290,13 @@ fn left_alone_a_run_makes_its_tables_ready_to_be_read() {
     let mut run = place.watching();
     trickle(&place, &run, 1, 6);
     assert_eq!(log_checkpoints(&place, "order_item"), (None, 0), "six short pauses");
-    let (version, _) = until("a log checkpoint", 10, || {
+    let (version, _) = until("a log checkpoint", 20, || {
         let found = log_checkpoints(&place, "order_item");
         found.0.map(|version| (version, found.1))
     });
     // Six batches, then the commit that made one file of six.
     assert_eq!(version, 7);
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(6000));
     assert_eq!(log_checkpoints(&place, "order_item"), (Some(7), 1));
     place.rename_in("last.json", order("O9", "10:00:00", "PAID", &["A"]));
     until("the last", 5, || (place.lines("O9") == [line("A", "PAID")]).then_some(()));

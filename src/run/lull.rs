@@ -7,7 +7,7 @@ use crate::error::Result;
 use super::Session;
 
 /// How long no batch must have come.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_secs(5);
 /// And so many times what it took to put the tables in order the last time: where batches come with pauses between
 /// them, that takes a small part of the time.
 const SHARE: u32 = 20;
