@@ -43,12 +43,14 @@ impl Clock for TestClock {
 
 fn policy() -> maintain::Policy {
     maintain::Policy {
-        compact: compact::Policy { fan_in: 4, ..compact::Policy::default() },
+        // The end of a run does here what only a longer rest does otherwise.
+        compact: compact::Policy { fan_in: 4, end_parts: 0, ..compact::Policy::default() },
         // Ten batches' worth of time.
         retention: clean::Retention {
             checkpoint_every: 5,
             keep_commits: 5,
             keep_ms: 10 * MINUTE / 1000,
+            end_commits: 0,
             ..clean::Retention::default()
         },
     }
@@ -223,6 +225,25 @@ fn assert_well_read(session: &Session) {
         // Protocol, metadata, and the number of the last batch.
         let others = last["size"].as_u64().unwrap() - last["numOfAddFiles"].as_u64().unwrap();
         assert!(others <= 3, "{name}: {last}");
+    }
+}
+
+/// Somebody waits for the end of a run: what is little is left for a rest, what is much is not.
+#[test]
+fn the_end_of_a_run_puts_in_order_what_is_worth_it() {
+    let events = events(40);
+    for (batches, is_worth_it) in [(6, false), (40, true)] {
+        let mut place = Place::new();
+        let mut session = place.open_with(maintain::Policy::default());
+        for events in events.chunks(EVENTS).take(batches) {
+            place.batch(&mut session, events);
+        }
+        let before = log_of(&session).1;
+        let files: usize = session.root.states.iter().map(|s| s.table.files.len()).sum();
+        session.finish().unwrap();
+        let now: usize = session.root.states.iter().map(|s| s.table.files.len()).sum();
+        assert_eq!(log_of(&session).1 != before, is_worth_it, "{batches} batches: log checkpoints");
+        assert_eq!(now < files, is_worth_it, "{batches} batches: {files} files before, {now} after");
     }
 }
 

@@ -312,9 +312,9 @@ fn a_stop_puts_nothing_in_order() {
     trickle(&place, &run, 1, 6);
     run.stop();
     assert_eq!(log_checkpoints(&place, "order_item"), (None, 0));
-    // The next run that ends by itself does, but rewrites no rows for so few files.
+    // Neither does the end of a run, which somebody waits for, where there is so little.
     place.run_once(0);
-    assert_eq!(log_checkpoints(&place, "order_item"), (Some(6), 1));
+    assert_eq!(log_checkpoints(&place, "order_item"), (None, 0));
     place.expect(&["verify"], 0);
 }
 

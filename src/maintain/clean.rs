@@ -36,6 +36,8 @@ pub struct Retention {
     pub many_ms: i64,
     /// A table at rest has a log checkpoint after so many commits: each commit since is a file that readers open.
     pub rest_commits: u64,
+    /// The same at the end of a run, which somebody waits for.
+    pub end_commits: u64,
 }
 
 /// Log checkpoints that stay, besides the newest.
@@ -53,6 +55,7 @@ impl Default for Retention {
             many_commits: 1_000,
             many_ms: 3600 * 1000,
             rest_commits: 4,
+            end_commits: 8,
         }
     }
 }

@@ -36,6 +36,7 @@ impl Policy {
                 keep_commits: 1,
                 keep_ms: 0,
                 rest_commits: 0,
+                end_commits: 0,
                 ..clean::Retention::default()
             },
         }
@@ -105,7 +106,10 @@ impl Upkeep {
     pub fn rest_at_end(&mut self, root: &mut Root) -> Result<bool> {
         let compact::Policy { rest_parts, end_parts, .. } = self.policy.compact;
         let compact = compact::Policy { rest_parts: rest_parts.max(end_parts), ..self.policy.compact };
-        let more = self.rest_with(root, Policy { compact, ..self.policy })?;
+        let clean::Retention { rest_commits, end_commits, .. } = self.policy.retention;
+        let retention =
+            clean::Retention { rest_commits: rest_commits.max(end_commits), ..self.policy.retention };
+        let more = self.rest_with(root, Policy { compact, retention })?;
         self.finish(root).map(|()| more)
     }
 
