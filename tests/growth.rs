@@ -299,7 +299,7 @@ fn log_of(session: &Session) -> (Vec<u64>, Vec<u64>) {
     (commits, checkpoints)
 }
 
-/// All commits are young, so all stay. Each log checkpoint holds all tombstones: of those only some stay.
+/// All commits are young, so all stay. Of log checkpoints only some do.
 #[test]
 fn log_checkpoints_stay_few_while_no_commit_may_go() {
     let batches = number("MILLRACE_GROWTH", 120) * 2;

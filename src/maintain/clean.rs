@@ -2,9 +2,11 @@
 //!
 //! A log may be cut at an older checkpoint once a newer one was read back and found right, enough newer commits
 //! stand, and every commit up to the cut is older than the retention: a day, or an hour where a thousand newer ones
-//! stand behind it, or, where the pipeline says so, of any age beyond a number; the wall clock alone never decides. Every version from the cut on stays readable: what the cut's version
-//! or a later batch names stays, the rest goes, commits, data files and deletion vectors. Of the log checkpoints
-//! behind the cut a few stay. (They hold no tombstones: ours carry no time, see `tables::log`.) Works on files that never change, so it runs beside the batches.
+//! stand behind it, or, where the pipeline says so, of any age beyond a number; the wall clock alone never decides.
+//! Every version from the cut on stays readable: what the cut's version or a later batch names stays, the rest goes,
+//! commits, data files and deletion vectors. Of the log checkpoints behind the cut a few stay. (They hold no
+//! tombstones: ours carry no time, see `tables::log`.) Works on files that never change, so it runs beside the
+//! batches.
 
 use std::collections::HashSet;
 use std::fs;
