@@ -216,11 +216,11 @@ impl<'f, 'c> TableCheck<'f, 'c> {
         let of_event = Row { element: event.root, parent: event.root };
         let whole = self.scope.begin(event.view, event.root, &plan.needed.event);
         if !whole {
-            self.report_misfits(event, &plan.needed.event, None);
+            self.report_misfits(event, &plan.needed.event.list, None);
         }
-        let leaves = plan.leaves.0.weigh(event.view, |base| start(base, event.root, of_event));
-        let own = leaves.unwrap_or_else(|| self.weigh_all(event, &plan.checked.event, of_event, None));
-        let shared = own + self.computed(&plan.needed.event) + 8 * plan.columns.len() as u64;
+        let leaves = plan.checked.event.paths.weigh(event.view, |base| start(base, event.root, of_event));
+        let own = leaves.unwrap_or_else(|| self.weigh_all(event, &plan.checked.event.list, of_event, None));
+        let shared = own + self.computed(&plan.needed.event.list) + 8 * plan.columns.len() as u64;
         let mut bytes = 0u64;
         for ordinal in 0..self.rows.rows.len() {
             bytes = bytes.saturating_add(shared).saturating_add(self.check_row(event, ordinal));
@@ -239,16 +239,16 @@ impl<'f, 'c> TableCheck<'f, 'c> {
             return 0;
         };
         if !self.scope.fill(&plan.needed.row, row) {
-            self.report_misfits(event, &plan.needed.row, Some(place));
+            self.report_misfits(event, &plan.needed.row.list, Some(place));
         }
         match self.scope.key() {
             Some(key) => self.claims.push((key, place)),
             None if plan.owner.is_some() => self.report_no_key(event, place),
             None => {}
         }
-        let leaves = plan.leaves.1.weigh(event.view, |base| start(base, event.root, row));
-        let own = leaves.unwrap_or_else(|| self.weigh_all(event, &plan.checked.row, row, Some(place)));
-        own + self.computed(&plan.needed.row)
+        let leaves = plan.checked.row.paths.weigh(event.view, |base| start(base, event.root, row));
+        let own = leaves.unwrap_or_else(|| self.weigh_all(event, &plan.checked.row.list, row, Some(place)));
+        own + self.computed(&plan.needed.row.list)
     }
 
     /// Checks columns that no key needs one by one, and tells of each that does not fit; the bytes of text in the others.

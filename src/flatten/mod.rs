@@ -7,7 +7,6 @@ mod build;
 mod check;
 mod columns;
 mod explain;
-mod leaves;
 mod mask;
 mod number;
 mod plan;
@@ -18,6 +17,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
+mod twigs;
 mod value;
 
 pub use check::{Checked, gather};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use super::leaves::Leaves;
 use super::mask::{MaskTree, base};
+use super::twigs::{Leaf, Twigs};
 use crate::batch::Chunk;
 use crate::pipeline::model::{Base, Column, ColumnSource, Event, Mask, Part, Pipeline, Step, Table, Type};
 
@@ -45,16 +45,23 @@ pub(super) struct TablePlan {
     pub needed: Split,
     /// Path columns besides those: only whether they fit matters until the row is built.
     pub checked: Split,
-    /// The same, to be checked at once: those of the event, and those of a row.
-    pub leaves: (Leaves, Leaves),
     pub all: Split,
 }
 
-/// Columns in the order they are computed in. Those of the event are the same in all its rows.
+/// Columns to compute. Those of the event are the same in all its rows.
 #[derive(Debug, Default)]
 pub(super) struct Split {
-    pub event: Vec<usize>,
-    pub row: Vec<usize>,
+    pub event: Columns,
+    pub row: Columns,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    /// All of them.
+    pub list: Vec<usize>,
+    pub paths: Twigs,
+    /// Those made of others, each behind what it is made of; after the paths.
+    pub made: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -125,7 +132,6 @@ impl TablePlan {
             |c: &&usize| matches!(columns.get(**c), Some(ColumnPlan { source: Source::Path { .. }, .. }));
         let checked = table.order.iter().filter(|c| !needed.contains(c)).filter(is_path).copied().collect();
         let checked = Split::new(table, checked);
-        let leaves = |of: &[usize]| Leaves::new(of.iter().filter_map(|c| columns.get(*c)?.source.path()));
         TablePlan {
             name: table.name.clone(),
             owner: table.kind.is_owned().then(|| table.owner_columns().to_vec()),
@@ -134,19 +140,9 @@ impl TablePlan {
             each_text: table.each_text.clone(),
             schema: table.schema(),
             needed: Split::new(table, needed),
-            leaves: (leaves(&checked.event), leaves(&checked.row)),
             checked,
             all: Split::new(table, table.order.clone()),
             columns,
-        }
-    }
-}
-
-impl Source {
-    fn path(&self) -> Option<(Base, &[Step], Type)> {
-        match self {
-            Source::Path { base, steps, kind, .. } => Some((*base, steps, *kind)),
-            Source::Hash(_) | Source::Lookup(_) => None,
         }
     }
 }
@@ -192,7 +188,21 @@ impl ColumnPlan {
 impl Split {
     fn new(table: &Table, columns: Vec<usize>) -> Self {
         let (event, row) = columns.into_iter().partition(|c| of_event(table, *c));
-        Split { event, row }
+        Split { event: Columns::new(table, event), row: Columns::new(table, row) }
+    }
+}
+
+impl Columns {
+    fn new(table: &Table, list: Vec<usize>) -> Self {
+        let path = |c: &usize| {
+            let column = table.columns.get(*c)?;
+            let ColumnSource::Path { path, kind } = &column.source else { return None };
+            let leaf =
+                Leaf { column: *c, kind: *kind, mask: column.mask, null_on_error: column.null_on_error };
+            Some((base(table.each.len(), path), path.steps.as_slice(), leaf))
+        };
+        let made = list.iter().filter(|c| path(c).is_none()).copied().collect();
+        Columns { paths: Twigs::new(list.iter().filter_map(path)), made, list }
     }
 }
 

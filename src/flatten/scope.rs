@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use super::plan::{ColumnPlan, Flattener, LookupPlan, Source, TablePlan};
+use super::plan::{ColumnPlan, Columns, Flattener, LookupPlan, Source, TablePlan};
 use super::rows::{Row, Rows, resolve_duplicates};
 use super::value::{Misfit, View};
 use crate::batch::ValueId;
@@ -22,7 +22,7 @@ pub struct Scope<'f, 'c> {
     /// By column: the value does not fit (the cell is null then), or an input of it does not.
     pub misfits: Vec<bool>,
     /// By column: what its lookup searches, made when first asked for.
-    indexes: Vec<Option<Index<'c>>>,
+    indexes: Vec<Option<Index<'f, 'c>>>,
     text: Vec<u8>,
     parts: Vec<u8>,
     hash: StoredHash,
@@ -46,18 +46,26 @@ impl<'f, 'c> Scope<'f, 'c> {
     }
 
     /// Turns to another event and computes the columns that all its rows share. True if all fit.
-    pub fn begin(&mut self, view: View<'c>, root: ValueId, columns: &[usize]) -> bool {
+    pub fn begin(&mut self, view: View<'c>, root: ValueId, columns: &Columns) -> bool {
         self.view = view;
         self.root = root;
-        self.indexes.iter_mut().for_each(|i| *i = None);
+        self.indexes.iter_mut().flatten().for_each(|index| index.is_made = false);
         self.fill(columns, Row { element: root, parent: root })
     }
 
-    /// Computes `columns`, in the order given. True if all fit.
-    pub fn fill(&mut self, columns: &[usize], row: Row) -> bool {
+    /// Computes `columns`. True if all fit.
+    pub fn fill(&mut self, columns: &Columns, row: Row) -> bool {
         let mut clean = true;
-        for &c in columns {
-            let cell = self.compute(c, row);
+        let (view, root) = (self.view, self.root);
+        let (cells, misfits, buf) = (&mut self.cells, &mut self.misfits, &mut self.text);
+        let from = |base| start(base, root, row);
+        columns.paths.each(view, from, |leaf, found| {
+            let fits = leaf.put(view, found, &mut cells[leaf.column], buf);
+            misfits[leaf.column] = !fits;
+            clean &= fits;
+        });
+        for &c in &columns.made {
+            let cell = self.make(c);
             clean &= cell.is_some();
             self.misfits[c] = cell.is_none();
             self.cells[c] = cell.unwrap_or(Cell::Null);
@@ -92,30 +100,17 @@ impl<'f, 'c> Scope<'f, 'c> {
         Some(parts_hash(&self.parts))
     }
 
-    /// `None` if the value, or one that it is made of, does not fit.
-    fn compute(&mut self, column: usize, row: Row) -> Option<Cell<'c>> {
+    /// A column that is made of others; `None` if one of them does not fit.
+    fn make(&mut self, column: usize) -> Option<Cell<'c>> {
         let table = self.table;
         let plan = table.columns.get(column)?;
-        match &plan.source {
-            Source::Path { .. } => self.path(plan, row),
-            Source::Hash(parts) => {
-                let cell = self.hash(parts);
-                let whole = !parts.iter().any(|p| self.misfits[*p]);
-                whole.then(|| mask(plan.mask, cell, &mut self.text))
-            }
-            Source::Lookup(lookup) => {
-                let cell = self.lookup(column, lookup);
-                let whole = !lookup.ours.iter().any(|p| self.misfits[*p]);
-                whole.then(|| mask(plan.mask, cell, &mut self.text))
-            }
-        }
-    }
-
-    fn path(&mut self, plan: &ColumnPlan, row: Row) -> Option<Cell<'c>> {
-        match fit(self.view, plan, self.root, row) {
-            Ok(cell) => Some(mask(plan.mask, cell, &mut self.text)),
-            Err(_) => plan.null_on_error.then_some(Cell::Null),
-        }
+        let (cell, inputs) = match &plan.source {
+            Source::Path { .. } => return None,
+            Source::Hash(parts) => (self.hash(parts), parts),
+            Source::Lookup(lookup) => (self.lookup(column, lookup), &lookup.ours),
+        };
+        let whole = !inputs.iter().any(|p| self.misfits[*p]);
+        whole.then(|| mask(plan.mask, cell, &mut self.text))
     }
 
     fn hash(&mut self, parts: &[usize]) -> Cell<'c> {
@@ -130,7 +125,11 @@ impl<'f, 'c> Scope<'f, 'c> {
             return Cell::Null;
         };
         let (flattener, view, root) = (self.flattener, self.view, self.root);
-        let index = self.indexes[column].get_or_insert_with(|| Index::new(flattener, view, root, lookup));
+        let Some(other) = flattener.tables.get(lookup.table) else { return Cell::Null };
+        let index = self.indexes[column].get_or_insert_with(|| Index::new(flattener, other));
+        if !index.is_made {
+            index.make(view, root, lookup);
+        }
         index.find(wanted)
     }
 }
@@ -183,20 +182,27 @@ fn masked<'c>(mask: Mask, cell: Cell<'c>, buf: &mut Vec<u8>) -> Cell<'c> {
     }
 }
 
-/// The rows of another table that a lookup searches: by hash of the matching columns, the first of each.
-struct Index<'c> {
+/// The rows of another table that a lookup searches: by hash of the matching columns, the first of each. Used again
+/// from event to event.
+struct Index<'f, 'c> {
+    scope: Box<Scope<'f, 'c>>,
+    rows: Rows,
     found: Vec<(u128, usize)>,
     taken: Vec<Cell<'c>>,
+    /// For the event at hand.
+    is_made: bool,
 }
 
-impl<'c> Index<'c> {
-    fn new(flattener: &Flattener, view: View<'c>, root: ValueId, lookup: &LookupPlan) -> Self {
-        let mut index = Index { found: Vec::new(), taken: Vec::new() };
-        let Some(table) = flattener.tables.get(lookup.table) else {
-            return index;
-        };
-        let mut scope = Scope::new(flattener, table, view);
-        let mut rows = Rows::default();
+impl<'f, 'c> Index<'f, 'c> {
+    fn new(flattener: &'f Flattener, table: &'f TablePlan) -> Self {
+        let scope = Box::new(Scope::new(flattener, table, View::EMPTY));
+        Index { scope, rows: Rows::default(), found: Vec::new(), taken: Vec::new(), is_made: false }
+    }
+
+    fn make(&mut self, view: View<'c>, root: ValueId, lookup: &LookupPlan) {
+        let Index { scope, rows, found, taken, is_made } = self;
+        (found.clear(), taken.clear());
+        let table = scope.table;
         rows.find(view, table, root, |_| {});
         scope.begin(view, root, &table.needed.event);
         let kept = scope.survivors(&rows.rows);
@@ -205,13 +211,13 @@ impl<'c> Index<'c> {
             let Some(row) = rows.rows.get(ordinal as usize) else { continue };
             scope.fill(&lookup.needed.row, *row);
             if let Some(hash) = scope.hash_of(&lookup.theirs) {
-                index.found.push((hash, index.taken.len()));
-                index.taken.push(scope.cells[lookup.take].clone());
+                found.push((hash, taken.len()));
+                taken.push(scope.cells[lookup.take].clone());
             }
         }
-        index.found.sort_unstable();
-        index.found.dedup_by_key(|(hash, _)| *hash);
-        index
+        found.sort_unstable();
+        found.dedup_by_key(|(hash, _)| *hash);
+        *is_made = true;
     }
 
     fn find(&self, wanted: u128) -> Cell<'c> {

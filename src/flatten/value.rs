@@ -48,7 +48,9 @@ impl<'c> View<'c> {
         Ok(at)
     }
 
-    fn present(self, id: ValueId) -> Option<&'c Value> {
+    /// The value with this number, unless it is absent or null.
+    #[inline]
+    pub fn present(self, id: ValueId) -> Option<&'c Value> {
         self.values.get(id as usize).filter(|v| !matches!(v.kind, Kind::Absent | Kind::Null))
     }
 

@@ -35,8 +35,13 @@ pub struct Policy {
     pub small_bytes: u64,
     /// What a table at rest may have besides its log: data files and deletion vectors, each of which a reader opens.
     pub rest_parts: usize,
-    /// The same at the end of a run, which somebody waits for: a bulk load of a few batches is not written twice.
+    /// The same at the end of a run, which somebody waits for, for tables that are large for that run: a bulk load of
+    /// a few batches is not written twice.
     pub end_parts: usize,
+    /// A run of so many batches or more rewrites so many bytes of a table at its end for each of them: far less work
+    /// than they were.
+    pub end_batches: u64,
+    pub end_bytes: u64,
     /// Bytes that one step at rest writes at most of a table; so a small table becomes one file.
     pub rest_bytes: u64,
 }
@@ -54,6 +59,8 @@ impl Default for Policy {
             small_bytes: 256 << 10,
             rest_parts: 3,
             end_parts: 15,
+            end_batches: 32,
+            end_bytes: 32 << 10,
             rest_bytes: 16 << 20,
         }
     }
@@ -96,6 +103,11 @@ pub fn due_at_rest(root: &Root, policy: &Policy) -> Vec<Job> {
     jobs(root, policy, choose_at_rest)
 }
 
+/// The same at the end of a run of so many batches.
+pub fn due_at_end(root: &Root, policy: &Policy, batches: u64) -> Vec<Job> {
+    jobs(root, policy, |table, policy| choose_at_end(table, policy, batches))
+}
+
 fn jobs(root: &Root, policy: &Policy, choose: impl Fn(&Table, &Policy) -> Option<Vec<FileId>>) -> Vec<Job> {
     let Ok(since) = file_id(root.next_batch) else { return Vec::new() };
     let tables = root.states.iter().map(|s| &s.table).enumerate();
@@ -132,8 +144,7 @@ pub fn choose(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
 
 /// The small files of a table that a reader has to open too many files for: as one they are read faster.
 pub fn choose_at_rest(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
-    let vectors = table.files.values().filter(|f| !f.deleted.is_empty()).count();
-    if table.files.len() + vectors <= policy.rest_parts {
+    if parts(table) <= policy.rest_parts {
         return None;
     }
     let mut files: Vec<_> = table.files.iter().map(|(id, f)| (size(f), f.alive(), *id)).collect();
@@ -152,6 +163,19 @@ pub fn choose_at_rest(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
     let mut ids: Vec<FileId> = files.into_iter().take(take).map(|(_, _, id)| id).collect();
     ids.sort_unstable();
     (ids.len() > 1).then_some(ids)
+}
+
+/// The same, unless the run that ends was short for that much work and the files are not that many.
+pub fn choose_at_end(table: &Table, policy: &Policy, batches: u64) -> Option<Vec<FileId>> {
+    let files = choose_at_rest(table, policy)?;
+    let bytes: u64 = files.iter().filter_map(|id| table.files.get(id)).map(size).sum();
+    let is_little = batches >= policy.end_batches && bytes <= batches.saturating_mul(policy.end_bytes);
+    (is_little || parts(table) > policy.end_parts).then_some(files)
+}
+
+/// Files that a reader opens.
+fn parts(table: &Table) -> usize {
+    table.files.len() + table.files.values().filter(|f| !f.deleted.is_empty()).count()
 }
 
 /// A tier is late once it has so many times what makes it full.
@@ -379,6 +403,19 @@ mod tests {
         assert_eq!(at_rest(&[KIB, KIB, KIB], 0), NONE);
         assert_eq!(at_rest(&[KIB, KIB, KIB, KIB], 0), [1, 2, 3, 4]);
         assert_eq!(at_rest(&[KIB, KIB], 10), [1, 2]);
+    }
+
+    #[test]
+    fn at_the_end_of_a_run_a_table_is_rewritten_if_that_is_little_beside_its_batches() {
+        let at_end = |sizes: &[u64], batches| choose_at_end(&table(sizes, 0), &Policy::default(), batches);
+        let (small, large) = ([10 * KIB; 6], [MIB; 6]);
+        assert_eq!(at_end(&small, 7), None);
+        assert_eq!(at_end(&small, 40).unwrap().len(), 6);
+        assert_eq!(at_end(&large, 40), None);
+        assert_eq!(at_end(&large, 1_000).unwrap().len(), 6);
+        // So many are too many for anybody.
+        assert_eq!(at_end(&[MIB; 16], 0).unwrap().len(), 16);
+        assert_eq!(at_end(&[10 * KIB; 3], 1_000), None);
     }
 
     #[test]

@@ -52,6 +52,8 @@ const SMALL_BYTES: u64 = 1 << 20;
 pub struct Upkeep {
     policy: Policy,
     running: Option<Aside<Done>>,
+    /// Batches of this run.
+    batches: u64,
     /// Processor and disk time of the work at rest, until [`Upkeep::spent`] asks for it.
     spent: Duration,
 }
@@ -74,12 +76,13 @@ struct Done {
 
 impl Upkeep {
     pub fn new(policy: Policy) -> Self {
-        Upkeep { policy, running: None, spent: Duration::ZERO }
+        Upkeep { policy, running: None, batches: 0, spent: Duration::ZERO }
     }
 
     /// Takes up what was done beside the batches and begins what is due. Called after every batch.
     pub fn after_batch(&mut self, root: &mut Root) -> Result<()> {
         root.in_place()?;
+        self.batches += 1;
         if self.running.as_ref().is_some_and(Aside::is_done) || self.is_late(root) {
             self.finish(root)?;
         }
@@ -99,27 +102,30 @@ impl Upkeep {
     /// While nothing else is to be done: takes up what is done and begins what leaves the tables well read. False once
     /// nothing is left to do. Every step leaves fewer files or commits, so that comes soon.
     pub fn rest(&mut self, root: &mut Root) -> Result<bool> {
-        self.rest_with(root, self.policy)
+        let policy = self.policy;
+        self.rest_with(root, |root| {
+            Job::at_rest(compact::due_at_rest(root, &policy.compact), root, &policy.retention)
+        })
     }
 
     /// The same at the end of a run; it waits for what it began.
     pub fn rest_at_end(&mut self, root: &mut Root) -> Result<bool> {
-        let compact::Policy { rest_parts, end_parts, .. } = self.policy.compact;
-        let compact = compact::Policy { rest_parts: rest_parts.max(end_parts), ..self.policy.compact };
-        let clean::Retention { rest_commits, end_commits, .. } = self.policy.retention;
-        let retention =
-            clean::Retention { rest_commits: rest_commits.max(end_commits), ..self.policy.retention };
-        let more = self.rest_with(root, Policy { compact, retention })?;
+        let (policy, batches) = (self.policy, self.batches);
+        let clean::Retention { rest_commits, end_commits, .. } = policy.retention;
+        let retention = clean::Retention { rest_commits: rest_commits.max(end_commits), ..policy.retention };
+        let more = self.rest_with(root, |root| {
+            Job::at_rest(compact::due_at_end(root, &policy.compact, batches), root, &retention)
+        })?;
         self.finish(root).map(|()| more)
     }
 
-    fn rest_with(&mut self, root: &mut Root, policy: Policy) -> Result<bool> {
+    fn rest_with(&mut self, root: &mut Root, due: impl FnOnce(&Root) -> Job) -> Result<bool> {
         root.in_place()?;
         if self.running.as_ref().is_some_and(|running| !running.is_done()) {
             return Ok(true);
         }
         self.finish(root)?;
-        let job = Job::at_rest(root, &policy);
+        let job = due(root);
         if job.is_empty() {
             return Ok(false);
         }
@@ -169,10 +175,9 @@ impl Job {
     }
 
     /// Few files first, then a log checkpoint that names them and nothing after it.
-    fn at_rest(root: &Root, policy: &Policy) -> Job {
-        let rewrites = compact::due_at_rest(root, &policy.compact);
+    fn at_rest(rewrites: Vec<compact::Job>, root: &Root, retention: &clean::Retention) -> Job {
         let cleans = match rewrites.is_empty() {
-            true => clean::due_at_rest(root, &policy.retention),
+            true => clean::due_at_rest(root, retention),
             false => Vec::new(),
         };
         Job { folds: Vec::new(), rewrites, cleans }

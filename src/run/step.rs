@@ -8,7 +8,7 @@ use crate::batch::{Counts, FileRange, Plan, Unread};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::flatten::Flattener;
-use crate::merge;
+use crate::merge::{self, Winners};
 use crate::origin;
 use crate::report::{BatchReport, REJECTIONS, Rejection, Timing};
 use crate::root::{Root, file_id};
@@ -127,17 +127,25 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The plan of every keyed table, several at a time.
+    /// The plan of every keyed table, several at a time. The text of the batch stays in memory until the last one is
+    /// done, so the largest come first.
     fn plans(&self) -> Result<Vec<Plan>> {
-        let mut plans = threads::each(0..self.root.pipeline.tables.len(), |at| self.table(at))?;
+        let tables = &self.root.pipeline.tables;
+        let winners = threads::each(0..tables.len(), |at| Ok(self.winners(at)))?;
+        let work: Vec<(usize, Winners)> = winners.into_iter().enumerate().collect();
+        let cells = |(at, winners): &(usize, Winners)| winners.claims.len() * tables[*at].columns.len();
+        let mut plans = threads::each_by_size(work, cells, |(at, winners)| self.table(at, &winners))?;
         plans.push(self.quarantine()?);
         Ok(plans)
     }
 
-    fn table(&self, at: usize) -> Result<Plan> {
-        let (index, claims) = (&self.root.states[at].index, &self.stock.claims);
-        let winners = merge::choose(index, &claims.tables[at]);
-        let counts = winners.counts(claims.duplicates[at]);
+    fn winners(&self, at: usize) -> Winners {
+        merge::choose(&self.root.states[at].index, &self.stock.claims.tables[at])
+    }
+
+    fn table(&self, at: usize, winners: &Winners) -> Result<Plan> {
+        let index = &self.root.states[at].index;
+        let counts = winners.counts(self.stock.claims.duplicates[at]);
         let rows = self.flattener.build(at, &self.stock.chunks, &winners.claims)?;
         let mut plan = merge::plan(index, rows, file_id(self.batch)?, counts)?;
         if let Some(append) = &mut plan.append {
