@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
 use memchr::memmem;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::bytes::Feed;
 use super::documents::{Block, Place, Stop, Terms, Walked, resume, walk};
@@ -27,15 +28,24 @@ pub struct Blocks {
     pub threads: usize,
 }
 
+/// A hash that goes on over blocks while they are cut, and their text is at hand.
+pub struct Hashed {
+    pub hash: Xxh3,
+    /// How many blocks are in it.
+    pub blocks: usize,
+}
+
 /// Cuts the text from `first` on into blocks of about that size up to byte `until` of the file, and walks them on several
-/// threads, each of which also takes a `look` at what it walked. Returns the walks that hold, in order (the first always does), and whether every
-/// guess was right; text that was walked in vain is back in `feed`.
+/// threads, each of which also takes a `look` at what it walked; `hashed` goes on over all blocks but the last. Returns the
+/// walks that hold, in order (the first always does), and whether every guess was right; text that was walked in vain is
+/// back in `feed`.
 pub fn walks<T: Send>(
     terms: Terms<'_>,
     feed: &mut Feed,
     first: Block,
     until: u64,
     Blocks { size, threads }: Blocks,
+    hashed: &mut Hashed,
     look: &(impl Fn(&Chunk) -> T + Sync),
 ) -> io::Result<(Vec<(Walked, T)>, bool)> {
     let guess = guess(&first);
@@ -48,7 +58,7 @@ pub fn walks<T: Send>(
                 break;
             }
         }
-        let cut = cut_blocks(feed, first, size, until, guess, &jobs);
+        let cut = cut_blocks(feed, first, (size, until, guess), &jobs, hashed);
         drop(jobs);
         work(terms, &queue, &done, look);
         cut
@@ -122,10 +132,9 @@ fn work<T>(
 fn cut_blocks(
     feed: &mut Feed,
     first: Block,
-    size: usize,
-    until: u64,
-    guess: Place,
+    (size, until, guess): (usize, u64, Place),
     jobs: &Sender<(usize, Block)>,
+    hashed: &mut Hashed,
 ) -> io::Result<()> {
     let mut block = first;
     for i in 0.. {
@@ -141,6 +150,10 @@ fn cut_blocks(
         }
         let offset = block.offset + block.text.len() as u64;
         let last = block.whole || offset >= until;
+        if !last {
+            hashed.hash.update(&block.text);
+            hashed.blocks += 1;
+        }
         if jobs.send((i, block)).is_err() || last {
             break;
         }

@@ -12,7 +12,7 @@ use super::documents::{Block, Place, Stop, Terms, Walked, lines, resume, walk, w
 use super::format::rule;
 use super::guide::Guide;
 use super::packed::End;
-use super::parallel::{self, Blocks};
+use super::parallel::{self, Blocks, Hashed};
 use super::raw::Raw;
 use super::skip::{Goal, Rule, Skip};
 use super::spares::Spares;
@@ -247,9 +247,17 @@ impl Reader {
         // What is walked beyond the weight of a range would be handed back.
         let rest = self.density.text(draft.most_weight.saturating_sub(draft.weight));
         let until = draft.until.min(self.offset.saturating_add(rest));
+        let mut hashed = Hashed { hash: draft.hash.clone(), blocks: 0 };
+        let blocks = Blocks { size, threads };
         let (walks, right) =
-            parallel::walks(terms, &mut self.feed, block, until, Blocks { size, threads }, look)?;
+            parallel::walks(terms, &mut self.feed, block, until, blocks, &mut hashed, look)?;
         self.guessing = right;
+        let whole = |(walked, _): &(Walked, T)| walked.at == walked.chunk.text.len();
+        let holds = walks.iter().take(hashed.blocks).filter(|walk| whole(walk)).count() == hashed.blocks;
+        if holds {
+            draft.hash = hashed.hash;
+            draft.hashed = hashed.blocks;
+        }
         let mut left = 0;
         for (i, (mut walked, seen)) in walks.into_iter().enumerate() {
             if i > 0 {
@@ -270,7 +278,10 @@ impl Reader {
         look: &impl Fn(&Chunk) -> T,
     ) -> io::Result<usize> {
         let Walked { mut chunk, at, line, place, stop, touched } = walked;
-        draft.hash.update(chunk.text.get(..at).unwrap_or_default());
+        match draft.hashed.checked_sub(1) {
+            Some(others) => draft.hashed = others,
+            None => draft.hash.update(chunk.text.get(..at).unwrap_or_default()),
+        }
         let left = if at == 0 { std::mem::take(&mut chunk.text) } else { chunk.text.split_off(at) };
         let most = if matches!(stop, Stop::More) { usize::MAX } else { MOST_LEFT };
         let rest = left.len().min(most);
@@ -414,6 +425,8 @@ struct Draft<T> {
     /// What was said of each chunk.
     seen: Vec<T>,
     hash: Xxh3,
+    /// So many of the next walks are in `hash` already.
+    hashed: usize,
     /// The byte of the file from which on nothing more is wanted, and how much weight is enough too.
     until: u64,
     most_weight: u64,
@@ -433,6 +446,7 @@ impl<T> Draft<T> {
             chunks: Vec::new(),
             seen: Vec::new(),
             hash: Xxh3::new(),
+            hashed: 0,
             until: start.offset.saturating_add(budget.max(1)),
             most_weight: budget / 4,
             weight: 0,
