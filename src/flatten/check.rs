@@ -241,7 +241,10 @@ impl<'f, 'c> TableCheck<'f, 'c> {
         if !self.scope.fill(&plan.needed.row, row) {
             self.report_misfits(event, &plan.needed.row.list, Some(place));
         }
-        match self.scope.key() {
+        // Of an owned set's only row it is enough that it has a key: it has no twin.
+        let alone = plan.owner.is_some() && self.rows.rows.len() == 1;
+        let key = if alone { self.scope.has_key().then_some(0) } else { self.scope.key() };
+        match key {
             Some(key) => self.claims.push((key, place)),
             None if plan.owner.is_some() => self.report_no_key(event, place),
             None => {}

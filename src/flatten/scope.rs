@@ -79,6 +79,11 @@ impl<'f, 'c> Scope<'f, 'c> {
         self.hash_of(&table.key)
     }
 
+    /// No part of the key is null.
+    pub fn has_key(&self) -> bool {
+        self.table.key.iter().all(|c| !self.cells[*c].is_null())
+    }
+
     /// Of an event's rows those that remain once the ones without a key and earlier duplicates are gone: (hash of
     /// the key, ordinal). The event's own columns were computed by `begin`.
     pub fn survivors(&mut self, rows: &[Row]) -> Vec<(u128, u32)> {

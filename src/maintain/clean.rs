@@ -38,7 +38,7 @@ pub struct Retention {
     pub many_ms: i64,
     /// A table at rest has a log checkpoint after so many commits: each commit since is a file that readers open.
     pub rest_commits: u64,
-    /// The same at the end of a run, which somebody waits for.
+    /// The same at the end of a short run, which somebody waits for.
     pub end_commits: u64,
 }
 
@@ -91,9 +91,21 @@ pub fn due(root: &Root, retention: &Retention) -> Option<Job> {
 
 /// Every table that a log checkpoint makes easier to read, while nothing else is to be done.
 pub fn due_at_rest(root: &Root, retention: &Retention) -> Vec<Job> {
+    jobs(root, retention, |table| {
+        let since = since_checkpoint(table);
+        // Readers of a table that has one open it in any case, and each commit since besides.
+        since > retention.rest_commits || (since > 0 && table.checkpoint > 0)
+    })
+}
+
+/// The same at the end of a short run.
+pub fn due_at_end(root: &Root, retention: &Retention) -> Vec<Job> {
+    jobs(root, retention, |table| since_checkpoint(table) > retention.end_commits)
+}
+
+fn jobs(root: &Root, retention: &Retention, is_due: impl Fn(&Table) -> bool) -> Vec<Job> {
     let tables = root.states.iter().map(|s| &s.table).enumerate();
-    let due = tables.filter(|(_, table)| since_checkpoint(table) > retention.rest_commits);
-    due.map(|(at, _)| Job::new(root, at, retention)).collect()
+    tables.filter(|(_, table)| is_due(table)).map(|(at, _)| Job::new(root, at, retention)).collect()
 }
 
 fn since_checkpoint(table: &Table) -> u64 {

@@ -38,9 +38,7 @@ pub struct Policy {
     /// The same at the end of a run, which somebody waits for, for tables that are large for that run: a bulk load of
     /// a few batches is not written twice.
     pub end_parts: usize,
-    /// A run of so many batches or more rewrites so many bytes of a table at its end for each of them: far less work
-    /// than they were.
-    pub end_batches: u64,
+    /// Bytes of a table that the end of a long run rewrites for each of its batches: far less work than they were.
     pub end_bytes: u64,
     /// Bytes that one step at rest writes at most of a table; so a small table becomes one file.
     pub rest_bytes: u64,
@@ -59,7 +57,6 @@ impl Default for Policy {
             small_bytes: 256 << 10,
             rest_parts: 3,
             end_parts: 15,
-            end_batches: 32,
             end_bytes: 32 << 10,
             rest_bytes: 16 << 20,
         }
@@ -103,7 +100,7 @@ pub fn due_at_rest(root: &Root, policy: &Policy) -> Vec<Job> {
     jobs(root, policy, choose_at_rest)
 }
 
-/// The same at the end of a run of so many batches.
+/// The same at the end of a run: of so many batches if it was a long one, else of none.
 pub fn due_at_end(root: &Root, policy: &Policy, batches: u64) -> Vec<Job> {
     jobs(root, policy, |table, policy| choose_at_end(table, policy, batches))
 }
@@ -169,7 +166,7 @@ pub fn choose_at_rest(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
 pub fn choose_at_end(table: &Table, policy: &Policy, batches: u64) -> Option<Vec<FileId>> {
     let files = choose_at_rest(table, policy)?;
     let bytes: u64 = files.iter().filter_map(|id| table.files.get(id)).map(size).sum();
-    let is_little = batches >= policy.end_batches && bytes <= batches.saturating_mul(policy.end_bytes);
+    let is_little = bytes <= batches.saturating_mul(policy.end_bytes);
     (is_little || parts(table) > policy.end_parts).then_some(files)
 }
 
@@ -409,7 +406,7 @@ mod tests {
     fn at_the_end_of_a_run_a_table_is_rewritten_if_that_is_little_beside_its_batches() {
         let at_end = |sizes: &[u64], batches| choose_at_end(&table(sizes, 0), &Policy::default(), batches);
         let (small, large) = ([10 * KIB; 6], [MIB; 6]);
-        assert_eq!(at_end(&small, 7), None);
+        assert_eq!(at_end(&small, 0), None);
         assert_eq!(at_end(&small, 40).unwrap().len(), 6);
         assert_eq!(at_end(&large, 40), None);
         assert_eq!(at_end(&large, 1_000).unwrap().len(), 6);

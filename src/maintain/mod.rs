@@ -17,10 +17,22 @@ use crate::root::Root;
 use aside::Aside;
 pub use aside::Cancel;
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Policy {
     pub compact: compact::Policy,
     pub retention: clean::Retention,
+    /// Batches that make a run a long one: beside them it costs little to leave the tables well read at its end.
+    pub long_run: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            compact: compact::Policy::default(),
+            retention: clean::Retention::default(),
+            long_run: 32,
+        }
+    }
 }
 
 impl Policy {
@@ -39,6 +51,7 @@ impl Policy {
                 end_commits: 0,
                 ..clean::Retention::default()
             },
+            ..Policy::default()
         }
     }
 }
@@ -102,19 +115,22 @@ impl Upkeep {
     /// While nothing else is to be done: takes up what is done and begins what leaves the tables well read. False once
     /// nothing is left to do. Every step leaves fewer files or commits, so that comes soon.
     pub fn rest(&mut self, root: &mut Root) -> Result<bool> {
-        let policy = self.policy;
+        let Policy { compact, retention, .. } = self.policy;
         self.rest_with(root, |root| {
-            Job::at_rest(compact::due_at_rest(root, &policy.compact), root, &policy.retention)
+            Job::at_rest(compact::due_at_rest(root, &compact), || clean::due_at_rest(root, &retention))
         })
     }
 
     /// The same at the end of a run; it waits for what it began.
     pub fn rest_at_end(&mut self, root: &mut Root) -> Result<bool> {
-        let (policy, batches) = (self.policy, self.batches);
-        let clean::Retention { rest_commits, end_commits, .. } = policy.retention;
-        let retention = clean::Retention { rest_commits: rest_commits.max(end_commits), ..policy.retention };
-        let more = self.rest_with(root, |root| {
-            Job::at_rest(compact::due_at_end(root, &policy.compact, batches), root, &retention)
+        let (Policy { compact, retention, long_run }, batches) = (self.policy, self.batches);
+        let more = self.rest_with(root, |root| match batches >= long_run {
+            true => Job::at_rest(compact::due_at_end(root, &compact, batches), || {
+                clean::due_at_rest(root, &retention)
+            }),
+            false => Job::at_rest(compact::due_at_end(root, &compact, 0), || {
+                clean::due_at_end(root, &retention)
+            }),
         })?;
         self.finish(root).map(|()| more)
     }
@@ -175,11 +191,8 @@ impl Job {
     }
 
     /// Few files first, then a log checkpoint that names them and nothing after it.
-    fn at_rest(rewrites: Vec<compact::Job>, root: &Root, retention: &clean::Retention) -> Job {
-        let cleans = match rewrites.is_empty() {
-            true => clean::due_at_rest(root, retention),
-            false => Vec::new(),
-        };
+    fn at_rest(rewrites: Vec<compact::Job>, cleans: impl FnOnce() -> Vec<clean::Job>) -> Job {
+        let cleans = if rewrites.is_empty() { cleans() } else { Vec::new() };
         Job { folds: Vec::new(), rewrites, cleans }
     }
 
