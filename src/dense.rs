@@ -3,6 +3,8 @@
 //! A hash map of whole rows keeps a quarter to more than half of its slots free. Here the slots hold only row
 //! numbers, and the rows stand in blocks of their own, without gaps.
 
+use std::ops::RangeInclusive;
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
@@ -15,6 +17,9 @@ pub trait Keyed: Copy {
 const PARTS: usize = 256;
 /// Rows of a block. A part's last one is half empty on the average.
 const BLOCK: usize = 64;
+/// Of a part's first few blocks each begins with so much room and grows: of few rows, half empty blocks would be most.
+const SMALL: usize = 8;
+const FEW: usize = 8;
 /// Keys are told apart by so many leading bits when they are given to parts.
 const BITS: u32 = 12;
 
@@ -76,10 +81,38 @@ impl<R: Keyed> Dense<R> {
         self.parts.iter().all(|part| part.len == 0)
     }
 
-    /// Makes room for so many rows in all, their keys being spread as those of hashes are.
-    pub fn reserve(&mut self, rows: usize) {
+    /// About so many ranges of keys, each of which has parts of its own: what holds the keys of one can be made beside what
+    /// holds those of another, and [`Dense::join`] puts them together.
+    pub fn ranges(count: usize) -> Vec<RangeInclusive<u128>> {
+        let begins = |leading: usize| (leading as u128) << (u128::BITS - BITS);
+        let shares: Vec<u8> = (0..1 << BITS).map(share).collect();
+        let is_begin = |at: &usize| at.checked_sub(1).is_some_and(|before| shares[before] < shares[*at]);
+        let count = count.clamp(1, shares.len());
+        let near = |n: usize| (n * shares.len() / count..shares.len()).find(is_begin);
+        let mut from: Vec<usize> = [0].into_iter().chain((1..count).filter_map(near)).collect();
+        from.dedup();
+        let until = from.iter().skip(1).map(|next| begins(*next) - 1).chain([u128::MAX]);
+        from.iter().zip(until).map(|(from, until)| begins(*from)..=until).collect()
+    }
+
+    /// Takes over the rows of one that holds the keys of another range.
+    pub fn join(&mut self, other: Dense<R>) {
+        for (ours, theirs) in self.parts.iter_mut().zip(other.parts) {
+            match ours.len {
+                0 => *ours = theirs,
+                _ => theirs.blocks.iter().flatten().for_each(|row| ours.put(*row, |_| false)),
+            }
+        }
+    }
+
+    /// Makes room for the keys of a range where there are so many rows in all, their keys being spread as those of hashes
+    /// are.
+    pub fn reserve(&mut self, rows: usize, range: &RangeInclusive<u128>) {
         let mut leading = [0; PARTS];
-        self.shares.iter().for_each(|part| leading[usize::from(*part)] += 1);
+        let of = |key: &u128| (key >> (u128::BITS - BITS)) as usize;
+        self.shares[of(range.start())..=of(range.end())]
+            .iter()
+            .for_each(|part| leading[usize::from(*part)] += 1);
         for (part, leading) in self.parts.iter_mut().zip(leading) {
             let expected = (rows as u64 * leading) >> BITS;
             part.reserve(expected as usize);
@@ -116,7 +149,8 @@ impl<R: Keyed> Part<R> {
                 // Four billion rows of a part would be a trillion in all.
                 slot.insert(self.len as u32);
                 if self.len.is_multiple_of(BLOCK) {
-                    self.blocks.push(Vec::with_capacity(BLOCK));
+                    let rows = if self.blocks.len() < FEW { SMALL } else { BLOCK };
+                    self.blocks.push(Vec::with_capacity(rows));
                 }
                 self.blocks[self.len / BLOCK].push(row);
                 self.len += 1;
@@ -131,7 +165,8 @@ impl<R: Keyed> Part<R> {
 
     fn bytes(&self) -> usize {
         let blocks = self.blocks.capacity() * size_of::<Vec<R>>();
-        self.slots.allocation_size() + blocks + self.blocks.len() * BLOCK * size_of::<R>()
+        let rows: usize = self.blocks.iter().map(Vec::capacity).sum();
+        self.slots.allocation_size() + blocks + rows * size_of::<R>()
     }
 }
 
@@ -176,7 +211,7 @@ mod tests {
             let row = Row(key(n % 30_000), n);
             let replaces = n % 7 != 0;
             if n == 20_000 {
-                dense.reserve(30_000);
+                dense.reserve(30_000, &(0..=u128::MAX));
             }
             dense.put(row, |old| *old == map[&row.0] && replaces);
             if replaces || !map.contains_key(&row.0) {
@@ -191,8 +226,32 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_ranges_of_keys_is_put_together() {
+        let keys: Vec<u128> = (0..20_000u32).map(|n| u128::from(n) * (u128::MAX / 20_000)).collect();
+        for count in [1, 2, 3, 8, 5_000] {
+            let ranges = Dense::<Row>::ranges(count);
+            assert!(ranges.len() == count.min(PARTS), "{count}: {}", ranges.len());
+            assert_eq!((*ranges[0].start(), *ranges[ranges.len() - 1].end()), (0, u128::MAX));
+            assert!(ranges.windows(2).all(|two| *two[0].end() + 1 == *two[1].start()));
+            let mut whole = Dense::default();
+            for range in &ranges {
+                let mut piece = Dense::default();
+                piece.reserve(keys.len(), range);
+                keys.iter()
+                    .filter(|key| range.contains(key))
+                    .for_each(|key| piece.put(Row(*key, 7), |_| false));
+                let apart = (0..PARTS).all(|at| whole.parts[at].len == 0 || piece.parts[at].len == 0);
+                assert!(apart, "two pieces share a part");
+                whole.join(piece);
+            }
+            assert_eq!(whole.len(), keys.len());
+            assert!(keys.iter().all(|key| whole.get(*key) == Some(&Row(*key, 7))));
+        }
+    }
+
+    #[test]
     fn a_row_costs_little_more_than_itself() {
-        for rows in [300_000u32, 400_000, 500_000] {
+        for rows in [20_000, 50_000, 300_000u32, 400_000, 500_000] {
             let mut dense = Dense::default();
             (0..rows).for_each(|n| dense.put(Row(u128::from(n) * (u128::MAX / 500_000), 0), |_| false));
             let more = dense.bytes() as f64 / f64::from(rows) - size_of::<Row>() as f64;

@@ -78,7 +78,12 @@ pub struct Known {
 
 /// The ledger, as discovery sees it.
 pub trait Seen {
-    fn look(&self, name: &str) -> Option<Known>;
+    /// By [`file_key`].
+    fn known(&self, key: u128) -> Option<Known>;
+
+    fn look(&self, name: &str) -> Option<Known> {
+        self.known(file_key(name))
+    }
 }
 
 /// Which files were taken, up to where.
@@ -125,7 +130,7 @@ impl Ledger {
     }
 
     pub fn reserve(&mut self, files: usize) {
-        self.files.reserve(files);
+        self.files.reserve(files, &(0..=u128::MAX));
     }
 
     /// Takes in the files of a committed batch. In any order, and again, with the same result.
@@ -178,8 +183,8 @@ impl Ledger {
 }
 
 impl Seen for Ledger {
-    fn look(&self, name: &str) -> Option<Known> {
-        let entry = self.get(file_key(name))?;
+    fn known(&self, key: u128) -> Option<Known> {
+        let entry = self.get(key)?;
         Some(Known { fingerprint: entry.fingerprint, resume: entry.resume, done: entry.done })
     }
 }

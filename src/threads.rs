@@ -30,13 +30,30 @@ pub fn each_by_size<T: Send, R: Send>(
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|at| std::cmp::Reverse(items.get(*at).map_or(0, &size)));
     let slots: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut done = share(cores, &order, |at| {
+    let mut done = share(cores(), &order, |at| {
         let result = slots.get(*at).and_then(take).map_or_else(|| Err(died()), &work);
         (*at, result)
     })?;
     done.sort_unstable_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Both, the first on a thread of its own if the system gives one.
+pub fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> Result<(A, B)> {
+    let slot = Mutex::new(Some(first));
+    let run = || take(&slot).map(|first| first());
+    std::thread::scope(|scope| {
+        let beside = Builder::new().spawn_scoped(scope, run);
+        let (second, first) = match beside {
+            Ok(beside) => (second(), beside.join().map_err(|_| died())?),
+            Err(_) => (second(), run()),
+        };
+        Ok((first.ok_or_else(died)?, second))
+    })
 }
 
 /// What is in the slot, for the first who asks.

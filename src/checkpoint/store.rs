@@ -23,6 +23,10 @@ const CACHE_BYTES: u64 = 32 << 20;
 /// sled gives up its lock some time after it was dropped.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const CHUNK: usize = 4096;
+/// Files that are taken in at a time.
+const AT_ONCE: usize = 1 << 16;
+/// Files that room is made for before they are read.
+const MOST_EXPECTED: usize = 1 << 22;
 
 /// Where the next file goes: groups are filled one after the other.
 #[derive(Debug, Default)]
@@ -313,6 +317,8 @@ fn load(db: &sled::Db, tables: &Tables<'_>) -> std::result::Result<(Meta, Ledger
         None => return begin(db, tables).map(|meta| (meta, ledger, end)),
     };
     check(&meta, tables)?;
+    ledger.reserve(expected(db)?);
+    let mut waiting = Vec::new();
     for item in db.iter() {
         let (key, value) = item.map_err(|e| e.to_string())?;
         if &key[..] == META_KEY {
@@ -324,17 +330,35 @@ fn load(db: &sled::Db, tables: &Tables<'_>) -> std::result::Result<(Meta, Ledger
             return Err("its keys are out of order".into());
         }
         let items = codec::decode_group(group, &value).map_err(|e| e.to_string())?;
-        for &(key, entry) in &items {
+        for (_, entry) in &items {
             // A refill that was cut short leaves entries above the watermark; above the mark there are none.
             if entry.batch > meta.mark.batch {
                 return Err(format!("it knows batch {}, but is at {}", entry.batch, meta.mark.batch));
             }
-            ledger.insert(key, entry);
+        }
+        waiting.extend_from_slice(&items);
+        if waiting.len() >= AT_ONCE {
+            take_in(&mut ledger, &mut waiting);
         }
         end.follow(items);
     }
+    take_in(&mut ledger, &mut waiting);
     ledger.advance(meta.watermark);
     Ok((meta, ledger, end))
+}
+
+/// In the order of keys, or each would wait for memory that no cache has.
+fn take_in(ledger: &mut Ledger, waiting: &mut Vec<Item>) {
+    waiting.sort_unstable_by_key(|(key, _)| *key);
+    waiting.drain(..).for_each(|(key, entry)| ledger.insert(key, entry));
+}
+
+/// About how many files it knows, told by the number of its last group. A damaged one must not ask for any amount.
+fn expected(db: &sled::Db) -> std::result::Result<usize, String> {
+    let groups =
+        db.iter().keys().rev().filter_map(|key| key.ok().and_then(|key| <[u8; 8]>::try_from(&key[..]).ok()));
+    let last = groups.map(u64::from_be_bytes).next().unwrap_or(0);
+    Ok(usize::try_from(last).unwrap_or(0).saturating_mul(GROUP).min(MOST_EXPECTED))
 }
 
 /// It is a cache of these tables, as they are now or were earlier.

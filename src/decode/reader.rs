@@ -249,8 +249,7 @@ impl Reader {
         let until = draft.until.min(self.offset.saturating_add(rest));
         let mut hashed = Hashed { hash: draft.hash.clone(), blocks: 0 };
         let blocks = Blocks { size, threads };
-        let (walks, right) =
-            parallel::walks(terms, &mut self.feed, block, until, blocks, &mut hashed, look)?;
+        let (walks, right) = parallel::walks(terms, &mut self.feed, block, until, blocks, &mut hashed, look)?;
         self.guessing = right;
         let whole = |(walked, _): &(Walked, T)| walked.at == walked.chunk.text.len();
         let holds = walks.iter().take(hashed.blocks).filter(|walk| whole(walk)).count() == hashed.blocks;

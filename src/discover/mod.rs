@@ -2,6 +2,7 @@
 //!
 //! Listing is the truth; the watcher only wakes it and says where to look first.
 
+mod held;
 mod name;
 mod open;
 mod pass;
@@ -265,7 +266,7 @@ impl Folder {
     ) -> Listing {
         let rescan = std::mem::take(&mut hints.rescan) && !full;
         let listing = Listing { full, ..Listing::default() };
-        let mut pass = Pass { folder: self, seen, now, hints, by_name: false, listing };
+        let mut pass = Pass { folder: self, seen, now, hints, by_name: None, listing };
         look(&mut pass);
         let mut listing = pass.listing;
         if rescan {

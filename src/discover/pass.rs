@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 
+use super::held::Held;
 use super::name::{is_event_file, is_ignored, push_display, raw_path};
 use super::ready::Hint;
 use super::watch::Hints;
@@ -21,17 +22,20 @@ pub(super) struct Pass<'a> {
     pub seen: &'a dyn Seen,
     pub now: Now,
     pub hints: Hints,
-    /// The names of files that the ledger has whole are enough.
-    pub by_name: bool,
+    /// If the names of files that the ledger has whole are enough: those that wait to be held against it.
+    pub by_name: Option<Held>,
     pub listing: Listing,
 }
 
 impl Pass<'_> {
     /// Everything; of what the ledger has whole, perhaps only the name.
     pub fn whole(&mut self, by_name: bool) {
-        self.by_name = by_name;
+        self.by_name = by_name.then(Held::default);
         match open::root(&self.folder.root) {
-            Ok(root) => self.walk(root.as_fd(), String::new()),
+            Ok(root) => {
+                self.walk(root.as_fd(), String::new());
+                self.hold_names(root.as_fd());
+            }
             Err(e) => self.unread(".", &unreadable(&e)),
         }
     }
@@ -72,7 +76,7 @@ impl Pass<'_> {
                 continue;
             }
             match open::folder(root, &raw_path(&name)) {
-                Ok(folder) => self.entries(&folder, name, &mut todo),
+                Ok(folder) => self.entries(root, &folder, name, &mut todo),
                 Err(e) => self.closed(&name, &e),
             }
         }
@@ -86,7 +90,7 @@ impl Pass<'_> {
         }
     }
 
-    fn entries(&mut self, folder: &OwnedFd, name: String, todo: &mut Vec<String>) {
+    fn entries(&mut self, root: BorrowedFd, folder: &OwnedFd, name: String, todo: &mut Vec<String>) {
         if let Ok(stat) = rustix::fs::fstat(folder) {
             self.folder.watch.add(&name, stat.st_ino, self.folder.listing);
         }
@@ -110,6 +114,9 @@ impl Pass<'_> {
                 push_display(&mut path, raw);
                 self.entry(folder, raw, entry.file_type(), &path, todo);
             }
+            if self.by_name.as_ref().is_some_and(Held::is_many) {
+                self.hold_names(root);
+            }
         }
     }
 
@@ -126,17 +133,32 @@ impl Pass<'_> {
             }
             todo.push(path.to_owned());
         } else if is_event_file(raw) {
-            self.file(path, kind, stat);
+            match &mut self.by_name {
+                Some(held) => held.push(path, kind),
+                None => self.file(path, kind, stat),
+            }
         }
+    }
+
+    /// Holds what waits against the ledger, and looks at the files that it does not have whole.
+    fn hold_names(&mut self, root: BorrowedFd) {
+        let Some(mut held) = self.by_name.take() else { return };
+        for (key, name, kind) in held.sorted() {
+            if self.seen.known(key).is_some_and(|known| known.done) {
+                self.listing.files_total += 1;
+                self.listing.done += 1;
+                self.listing.by_name += 1;
+            } else {
+                self.file(name, kind, || statat(root, raw_path(name), AtFlags::SYMLINK_NOFOLLOW));
+            }
+        }
+        held.clear();
+        self.by_name = Some(held);
     }
 
     /// Something with the name of an event file that is no folder.
     fn file(&mut self, name: &str, kind: FileType, stat: impl FnOnce() -> Result<Stat, Errno>) {
         self.listing.files_total += 1;
-        if self.by_name && self.seen.look(name).is_some_and(|known| known.done) {
-            (self.listing.done, self.listing.by_name) = (self.listing.done + 1, self.listing.by_name + 1);
-            return;
-        }
         match kind {
             FileType::RegularFile | FileType::Unknown => match stat() {
                 Ok(stat) if open::kind(&stat) == FileType::RegularFile => {

@@ -17,7 +17,7 @@ const MS: u64 = 1_000_000;
 struct Nothing;
 
 impl Seen for Nothing {
-    fn look(&self, _: &str) -> Option<Known> {
+    fn known(&self, _: u128) -> Option<Known> {
         None
     }
 }
@@ -26,8 +26,8 @@ impl Seen for Nothing {
 struct Book(HashMap<String, Known>);
 
 impl Seen for Book {
-    fn look(&self, name: &str) -> Option<Known> {
-        self.0.get(name).copied()
+    fn known(&self, key: u128) -> Option<Known> {
+        self.0.iter().find(|(name, _)| file_key(name) == key).map(|(_, known)| *known)
     }
 }
 

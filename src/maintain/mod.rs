@@ -27,11 +27,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy {
-            compact: compact::Policy::default(),
-            retention: clean::Retention::default(),
-            long_run: 32,
-        }
+        Policy { compact: compact::Policy::default(), retention: clean::Retention::default(), long_run: 32 }
     }
 }
 
@@ -128,9 +124,9 @@ impl Upkeep {
             true => Job::at_rest(compact::due_at_end(root, &compact, batches), || {
                 clean::due_at_rest(root, &retention)
             }),
-            false => Job::at_rest(compact::due_at_end(root, &compact, 0), || {
-                clean::due_at_end(root, &retention)
-            }),
+            false => {
+                Job::at_rest(compact::due_at_end(root, &compact, 0), || clean::due_at_end(root, &retention))
+            }
         })?;
         self.finish(root).map(|()| more)
     }

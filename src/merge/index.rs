@@ -3,6 +3,7 @@
 //! It is truth, not cache: moved-on sequences and empty sets stand nowhere else.
 
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::RangeInclusive;
 
 use hashbrown::HashMap;
 
@@ -96,9 +97,18 @@ impl KeyIndex {
         self.rows.bytes()
     }
 
-    /// Makes room for so many owners in all.
-    pub fn reserve(&mut self, owners: usize) {
-        self.rows.reserve(owners);
+    /// Ranges of owners whose entries can be loaded beside each other; [`KeyIndex::join`] puts them together.
+    pub fn ranges(count: usize) -> Vec<RangeInclusive<u128>> {
+        Dense::<Row>::ranges(count)
+    }
+
+    pub fn join(&mut self, other: KeyIndex) {
+        self.rows.join(other.rows);
+    }
+
+    /// Makes room for the owners of a range where there are so many in all.
+    pub fn reserve(&mut self, owners: usize, range: &RangeInclusive<u128>) {
+        self.rows.reserve(owners, range);
     }
 
     pub fn apply(&mut self, changes: &[(u128, Entry)]) {
@@ -107,9 +117,14 @@ impl KeyIndex {
         }
     }
 
-    /// Adds an entry unless the owner has one: for loading files newest first.
-    pub fn insert_older(&mut self, owner: u128, entry: Entry) {
-        self.rows.put(Row::new(owner, &entry), |_| false);
+    /// Adds an entry unless the owner has one: for loading files newest first. Whether it was added.
+    pub fn insert_older(&mut self, owner: u128, entry: Entry) -> bool {
+        let mut is_new = true;
+        self.rows.put(Row::new(owner, &entry), |_| {
+            is_new = false;
+            false
+        });
+        is_new
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u128, Entry)> {

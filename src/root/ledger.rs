@@ -1,15 +1,63 @@
 //! What the tables say about files: the ledger in `_files`, what is wrong in `_quarantine`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use serde_json::Value;
 
 use crate::batch::FileRange;
+use crate::commit::Paths;
+use crate::commit::record::Record;
 use crate::error::{Error, IoContext, Result};
 use crate::ledger::Mark;
 use crate::system::{self, QuarantineKey, Tally};
-use crate::tables::names;
+use crate::tables::{Disk, names};
 
 use super::Root;
+
+/// The commits of `_files`, which name the history that these tables have.
+#[derive(Debug, Clone)]
+pub struct LedgerLog {
+    disk: Arc<dyn Disk>,
+    log: PathBuf,
+    /// The newest.
+    version: u64,
+}
+
+impl LedgerLog {
+    /// As the record decided it.
+    pub(super) fn decided(disk: Arc<dyn Disk>, paths: &Paths, record: &Record) -> LedgerLog {
+        let log = names::log_dir(&paths.tables.join(system::FILES));
+        LedgerLog { disk, log, version: record.versions.get(system::FILES).copied().unwrap_or(0) }
+    }
+
+    /// The newest commit.
+    pub fn mark(&self) -> Result<Mark> {
+        let bytes = self.commit(self.version)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut actions = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        // An empty table has none.
+        let batch = actions.find_map(|a| a["txn"]["version"].as_u64()).unwrap_or(0);
+        Ok(mark(batch, self.version, &bytes))
+    }
+
+    /// This very commit is in the log.
+    pub fn has(&self, wanted: &Mark) -> bool {
+        self.commit(wanted.version).is_ok_and(|bytes| mark(wanted.batch, wanted.version, &bytes) == *wanted)
+    }
+
+    fn commit(&self, version: u64) -> Result<Vec<u8>> {
+        let path = self.log.join(names::commit_file(version));
+        match self.disk.read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::Corrupt(format!(
+                "the newest commit {} is missing: something else cleaned up there; run `millrace repair`",
+                path.display()
+            ))),
+            done => done.at("reading", path),
+        }
+    }
+}
 
 impl Root {
     /// The ledger commit of the last batch; `None` if it made none (a compaction of other tables).
@@ -20,31 +68,18 @@ impl Root {
 
     /// The newest ledger commit.
     pub fn ledger_mark(&self) -> Result<Mark> {
-        let version = self.states[self.files()].table.version;
-        let bytes = self.ledger_commit(version)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let mut actions = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        // An empty table has none.
-        let batch = actions.find_map(|a| a["txn"]["version"].as_u64()).unwrap_or(0);
-        Ok(mark(batch, version, &bytes))
+        self.ledger_log().mark()
     }
 
     /// This very commit is in the ledger's log.
     pub fn has_mark(&self, wanted: &Mark) -> bool {
-        self.ledger_commit(wanted.version)
-            .is_ok_and(|bytes| mark(wanted.batch, wanted.version, &bytes) == *wanted)
+        self.ledger_log().has(wanted)
     }
 
-    fn ledger_commit(&self, version: u64) -> Result<Vec<u8>> {
-        let log = names::log_dir(&self.states[self.files()].table.def.dir);
-        let path = log.join(names::commit_file(version));
-        match self.disk.read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::Corrupt(format!(
-                "the newest commit {} is missing: something else cleaned up there; run `millrace repair`",
-                path.display()
-            ))),
-            done => done.at("reading", path),
-        }
+    fn ledger_log(&self) -> LedgerLog {
+        let table = &self.states[self.files()].table;
+        let log = names::log_dir(&table.def.dir);
+        LedgerLog { disk: self.disk.clone(), log, version: table.version }
     }
 
     /// Ledger rows of batches after `batch`, in the order of batches, each with its batch.

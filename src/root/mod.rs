@@ -27,6 +27,7 @@ use crate::tables::index_file::IndexFile;
 use crate::tables::{Disk, Kernel, Table, TableDef, log, names};
 
 pub use identity::Identity;
+pub use ledger::LedgerLog;
 pub use load::load_index;
 pub use lock::Lock;
 
@@ -66,18 +67,28 @@ pub struct Commit {
     pub committed: std::time::Duration,
 }
 
-impl Root {
-    /// Takes the lock, makes what is missing, carries out the last decision, and loads the indexes.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] if another process has the root, [`Error::Config`] if it belongs to another pipeline,
-    /// [`Error::Corrupt`] or [`Error::Foreign`] if what is there is not what was written.
-    pub fn open(
+/// A root that is locked and whose last decision is carried out, but whose tables are not loaded yet.
+#[derive(Debug)]
+pub struct Begun {
+    pub identity: Identity,
+    pub ledger: LedgerLog,
+    pipeline: Arc<Pipeline>,
+    paths: Paths,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    defs: Vec<TableDef>,
+    record: Record,
+    lock: Lock,
+}
+
+impl Begun {
+    /// The first part of [`Root::open`], with the same errors.
+    pub fn begin(
         paths: Paths,
         pipeline: Arc<Pipeline>,
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
-    ) -> Result<Root> {
+    ) -> Result<Begun> {
         swap::finish(disk.as_ref(), &paths)?;
         create::folders(disk.as_ref(), &paths)?;
         fault::point("root.folders_made");
@@ -100,6 +111,13 @@ impl Root {
         fault::point("root.recorded");
         commit::publish(disk.as_ref(), &paths, &record)?;
         fault::point("root.rolled_forward");
+        let ledger = LedgerLog::decided(disk.clone(), &paths, &record);
+        Ok(Begun { identity, ledger, pipeline, paths, disk, clock, defs, record, lock })
+    }
+
+    /// The rest of [`Root::open`], with the same errors.
+    pub fn load(self) -> Result<Root> {
+        let Begun { identity, pipeline, paths, disk, clock, defs, record, lock, .. } = self;
         let kernel = Kernel::new(disk.clone(), &paths.temp);
         let next_batch = record.batch + 1;
         let app = app_id(&pipeline.name);
@@ -112,6 +130,22 @@ impl Root {
         sweep::undecided(disk.as_ref(), &paths, &defs, &record)?;
         fault::point("root.swept");
         Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, notes, lock })
+    }
+}
+
+impl Root {
+    /// Takes the lock, makes what is missing, carries out the last decision, and loads the indexes.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another process has the root, [`Error::Config`] if it belongs to another pipeline,
+    /// [`Error::Corrupt`] or [`Error::Foreign`] if what is there is not what was written.
+    pub fn open(
+        paths: Paths,
+        pipeline: Arc<Pipeline>,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Root> {
+        Begun::begin(paths, pipeline, disk, clock)?.load()
     }
 
     /// Index of `_quarantine` in `states`.

@@ -10,23 +10,24 @@ mod live;
 mod lull;
 mod step;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{FileRange, Plan};
-use crate::checkpoint::{Checkpoint, SledCheckpoint, Tables};
+use crate::checkpoint::{Checkpoint, Opened, SledCheckpoint, Tables};
 use crate::clock::Clock;
 use crate::commit::Paths;
 use crate::error::Result;
 use crate::fault;
 use crate::flatten::Flattener;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Mark};
 use crate::maintain::{self, Upkeep};
 use crate::pipeline::model::Pipeline;
 use crate::report::BatchReport;
-use crate::root::Root;
+use crate::root::{Begun, Root};
 use crate::tables::Disk;
+use crate::threads;
 
 pub use live::{Ended, Found, Observer, Options, Quiet, Stop, run};
 pub use step::Intake;
@@ -68,12 +69,10 @@ impl Session {
         clock: Arc<dyn Clock>,
         policy: maintain::Policy,
     ) -> Result<Session> {
-        let mut root = Root::open(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
+        let begun = Begun::begin(Paths::new(places.tables.clone()), pipeline, disk, clock)?;
         fault::point("open.rooted");
+        let (mut root, opened, mark) = load(begun, &places.checkpoint)?;
         let committed = root.record.batch;
-        let mark = root.ledger_mark()?;
-        let tables = Tables { root_id: root.identity.root_id(), mark, has: &|mark| root.has_mark(mark) };
-        let opened = SledCheckpoint::open(&places.checkpoint, &tables)?;
         let (mut ledger, mut notes) = (opened.ledger, std::mem::take(&mut root.notes));
         notes.extend(opened.notes);
         let mut checkpoint = Some(opened.checkpoint);
@@ -251,6 +250,21 @@ impl Session {
             keep(&mut self.checkpoint, &mut self.notes, |c| c.put(mark, files));
         }
     }
+}
+
+/// Loads the tables, and what the checkpoint knows of their ledger beside them.
+fn load(begun: Begun, checkpoint: &Path) -> Result<(Root, Opened, Mark)> {
+    let (log, root_id) = (begun.ledger.clone(), begun.identity.root_id());
+    let open = || {
+        let mark = log.mark()?;
+        let tables = Tables { root_id, mark, has: &|mark| log.has(mark) };
+        Ok((SledCheckpoint::open(checkpoint, &tables)?, mark))
+    };
+    let (opened, root) = threads::both(open, || begun.load())?;
+    // What is wrong with the tables is worse.
+    let root = root?;
+    let (opened, mark) = opened?;
+    Ok((root, opened, mark))
 }
 
 /// A checkpoint that broke is dropped and said once: the next start fills it from the tables.

@@ -4,7 +4,7 @@
 //! its checksum, by the decision record.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -158,34 +158,106 @@ pub struct Entries {
     path: PathBuf,
 }
 
+/// Holds a file of the folder `dir` against its checksum.
+pub fn check(dir: &Path, file: &IndexFile) -> Result<()> {
+    let path = dir.join(&file.name);
+    if checksum_of(&open(&path)?).at("reading", &path)? != file.checksum {
+        return Err(damaged(&path, "is damaged (its checksum does not match)"));
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<File> {
+    match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(damaged(path, "is missing")),
+        other => other.at("opening", path),
+    }
+}
+
 impl Entries {
     /// Opens a file of the folder `dir` after holding it against its checksum.
     pub fn open(dir: &Path, file: &IndexFile) -> Result<Entries> {
+        check(dir, file)?;
+        Entries::open_checked(dir, file)
+    }
+
+    /// Opens a file that [`check`] found sound.
+    pub fn open_checked(dir: &Path, file: &IndexFile) -> Result<Entries> {
         let path = dir.join(&file.name);
-        let opened = match File::open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(damaged(&path, "is missing")),
-            other => other.at("opening", &path)?,
-        };
-        if checksum_of(&opened).at("reading", &path)? != file.checksum {
-            return Err(damaged(&path, "is damaged (its checksum does not match)"));
-        }
-        let unreadable = |e: &dyn std::fmt::Display| unreadable(&path, e);
-        (&opened).rewind().at("reading", &path)?;
+        let opened = open(&path)?;
         let reader = FileReader::try_new(BufReader::with_capacity(1 << 18, opened), None)
-            .map_err(|e| unreadable(&e))?;
+            .map_err(|e| unreadable(&path, &e))?;
         if reader.schema() != schema() {
-            return Err(unreadable(&"it has another layout; another version of millrace wrote it"));
+            return Err(unreadable(&path, &"it has another layout; another version of millrace wrote it"));
         }
         Ok(Entries { reader, path })
     }
 
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        self.reader.next().transpose().map_err(|e| unreadable(&self.path, &e))
+    }
+
     /// `None` at the end.
     pub fn next_rows(&mut self) -> Result<Option<Vec<(u128, Entry)>>> {
-        let Some(batch) = self.reader.next() else { return Ok(None) };
-        let batch = batch.map_err(|e| unreadable(&self.path, &e))?;
-        let mut entries = Vec::new();
-        read_batch(&batch, &mut entries);
-        Ok(Some(entries))
+        let Some(batch) = self.next_batch()? else { return Ok(None) };
+        let rows = Rows::new(&batch);
+        Ok(Some((0..batch.num_rows()).map(|row| (rows.owner(row), rows.entry(row))).collect()))
+    }
+
+    /// The entries from the first of `owner` or a later one on.
+    pub fn from(mut self, owner: u128) -> Result<Cursor> {
+        let first = self.first_batch(owner)?;
+        self.seek(first)?;
+        let mut cursor = Cursor { batch: self.next_batch()?, at: 0, entries: self };
+        if let Some(before) = owner.checked_sub(1) {
+            cursor.each_up_to(before, |_, _| {})?;
+        }
+        Ok(cursor)
+    }
+
+    /// The last record batch that begins before `owner`, or the first one of all.
+    fn first_batch(&mut self, owner: u128) -> Result<usize> {
+        let (mut low, mut high) = (0, self.reader.num_batches());
+        while owner > 0 && high - low > 1 {
+            let middle = low.midpoint(high);
+            self.seek(middle)?;
+            let begins = self.next_batch()?.map(|batch| Rows::new(&batch).owner(0));
+            if begins.is_some_and(|begins| begins < owner) { low = middle } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    fn seek(&mut self, batch: usize) -> Result<()> {
+        if batch >= self.reader.num_batches() {
+            return Ok(());
+        }
+        self.reader.set_index(batch).map_err(|e| unreadable(&self.path, &e))
+    }
+}
+
+/// Entries of a file that are taken range by range.
+pub struct Cursor {
+    entries: Entries,
+    batch: Option<RecordBatch>,
+    at: usize,
+}
+
+impl Cursor {
+    /// Hands over all that are left up to those of `owner`.
+    pub fn each_up_to(&mut self, owner: u128, mut take: impl FnMut(u128, Entry)) -> Result<()> {
+        while let Some(batch) = &self.batch {
+            let rows = Rows::new(batch);
+            while self.at < batch.num_rows() {
+                let next = rows.owner(self.at);
+                if next > owner {
+                    return Ok(());
+                }
+                take(next, rows.entry(self.at));
+                self.at += 1;
+            }
+            (self.batch, self.at) = (self.entries.next_batch()?, 0);
+        }
+        Ok(())
     }
 }
 
@@ -211,33 +283,56 @@ pub fn checksum_of(mut file: &File) -> io::Result<String> {
     }
 }
 
-fn read_batch(rows: &RecordBatch, entries: &mut Vec<(u128, Entry)>) {
-    // Asked once for its type, not for every row.
-    let (owner, event) = (rows.column(0).as_fixed_size_binary(), rows.column(3).as_fixed_size_binary());
-    let hash = |column: &FixedSizeBinaryArray, row: usize| {
-        u128::from_be_bytes(column.value(row).try_into().unwrap_or_default())
-    };
-    let (seq, version) =
-        (rows.column(1).as_primitive::<Int64Type>(), rows.column(2).as_primitive::<Int64Type>());
-    let content = rows.column(4).as_primitive::<UInt64Type>();
-    let int = |column: usize| rows.column(column).as_primitive::<UInt32Type>();
-    let (file, first, count) = (int(5), int(6), int(7));
-    entries.reserve(rows.num_rows());
-    for row in 0..rows.num_rows() {
-        let order = EventOrder { sequence: [seq.value(row), version.value(row)], hash: hash(event, row) };
-        let entry = Entry {
-            order,
-            content: content.value(row),
-            file: file.value(row),
-            first: first.value(row),
-            count: count.value(row),
-        };
-        entries.push((hash(owner, row), entry));
+/// The columns of a record batch, asked once for their type and not for every row.
+struct Rows<'a> {
+    owner: &'a FixedSizeBinaryArray,
+    sequence: &'a Int64Array,
+    version: &'a Int64Array,
+    event: &'a FixedSizeBinaryArray,
+    content: &'a UInt64Array,
+    file: &'a UInt32Array,
+    first: &'a UInt32Array,
+    count: &'a UInt32Array,
+}
+
+impl<'a> Rows<'a> {
+    fn new(batch: &'a RecordBatch) -> Self {
+        Rows {
+            owner: batch.column(0).as_fixed_size_binary(),
+            sequence: batch.column(1).as_primitive::<Int64Type>(),
+            version: batch.column(2).as_primitive::<Int64Type>(),
+            event: batch.column(3).as_fixed_size_binary(),
+            content: batch.column(4).as_primitive::<UInt64Type>(),
+            file: batch.column(5).as_primitive::<UInt32Type>(),
+            first: batch.column(6).as_primitive::<UInt32Type>(),
+            count: batch.column(7).as_primitive::<UInt32Type>(),
+        }
     }
+
+    fn owner(&self, row: usize) -> u128 {
+        hash(self.owner, row)
+    }
+
+    fn entry(&self, row: usize) -> Entry {
+        let sequence = [self.sequence.value(row), self.version.value(row)];
+        Entry {
+            order: EventOrder { sequence, hash: hash(self.event, row) },
+            content: self.content.value(row),
+            file: self.file.value(row),
+            first: self.first.value(row),
+            count: self.count.value(row),
+        }
+    }
+}
+
+fn hash(column: &FixedSizeBinaryArray, row: usize) -> u128 {
+    u128::from_be_bytes(column.value(row).try_into().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use super::*;
 
     fn all(dir: &Path, file: &IndexFile) -> Result<Vec<(u128, Entry)>> {
@@ -285,5 +380,39 @@ mod tests {
         assert_eq!(file, describe("x".into(), &bytes, entries.len()));
         assert!(std::fs::read(path).unwrap() == bytes);
         assert!(all(dir.path(), &file).unwrap() == entries);
+    }
+
+    #[test]
+    fn a_range_of_owners_is_found_wherever_batches_begin() {
+        let dir = tempfile::tempdir().unwrap();
+        let order = EventOrder { sequence: [1, 2], hash: 3 };
+        let entry = Entry { order, content: 4, file: 5, first: 6, count: 7 };
+        let rows = 3 * ROWS as u128 + 10;
+        let entries: Vec<_> = (1..=rows).map(|n| (2 * n, entry)).collect();
+        let bytes = encode(&entries).unwrap();
+        std::fs::write(dir.path().join("x"), &bytes).unwrap();
+        let file = describe("x".into(), &bytes, entries.len());
+        let some = |owners: RangeInclusive<u128>| {
+            let mut some = Vec::new();
+            let opened = Entries::open_checked(dir.path(), &file).unwrap();
+            let mut cursor = opened.from(*owners.start()).unwrap();
+            let middle = owners.start().midpoint(*owners.end()).max(*owners.start());
+            cursor.each_up_to(middle, |owner, _| some.push(owner)).unwrap();
+            assert!(some.iter().all(|owner| *owner <= middle));
+            cursor.each_up_to(*owners.end(), |owner, _| some.push(owner)).unwrap();
+            some
+        };
+        let begins = |batch: u128| 2 * (batch * ROWS as u128 + 1);
+        let points = [0, 1, 2, 3, begins(1) - 1, begins(1), begins(1) + 1, begins(2), begins(3), 2 * rows];
+        for from in points {
+            for until in points.into_iter().filter(|until| *until >= from).chain([2 * rows + 5, u128::MAX]) {
+                let expected: Vec<u128> =
+                    (1..=rows).map(|n| n * 2).filter(|n| (from..=until).contains(n)).collect();
+                assert!(some(from..=until) == expected, "{from} to {until}");
+            }
+        }
+        let none = encode(&[]).unwrap();
+        std::fs::write(dir.path().join("x"), none).unwrap();
+        assert_eq!(some(5..=9), Vec::<u128>::new());
     }
 }

@@ -1,0 +1,52 @@
+//! Names of files, held against the ledger many at a time and in the order of their keys: one by one, each would wait for
+//! memory that no cache has, for a million files longer than it takes to list them.
+
+use rustix::fs::FileType;
+
+use crate::ledger::file_key;
+
+/// So many at a time; they take a few megabytes.
+const MANY: usize = 1 << 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    text: String,
+    names: Vec<Name>,
+}
+
+#[derive(Debug)]
+struct Name {
+    key: u128,
+    /// Where it stands in the text.
+    from: u32,
+    length: u32,
+    kind: FileType,
+}
+
+impl Held {
+    pub fn push(&mut self, name: &str, kind: FileType) {
+        // A name is a path: some thousand bytes at most.
+        let (from, length) = (self.text.len() as u32, name.len() as u32);
+        self.names.push(Name { key: file_key(name), from, length, kind });
+        self.text.push_str(name);
+    }
+
+    pub fn is_many(&self) -> bool {
+        self.names.len() >= MANY
+    }
+
+    /// Key, name and kind of each, in the order of keys.
+    pub fn sorted(&mut self) -> impl Iterator<Item = (u128, &str, FileType)> {
+        self.names.sort_unstable_by_key(|name| name.key);
+        let text = &self.text;
+        self.names.iter().map(move |name| {
+            let from = name.from as usize;
+            (name.key, text.get(from..from + name.length as usize).unwrap_or_default(), name.kind)
+        })
+    }
+
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.names.clear();
+    }
+}
