@@ -71,6 +71,7 @@ fn policy(eager: bool) -> maintain::Policy {
             keep_ms: 0,
             ..clean::Retention::default()
         },
+        ..maintain::Policy::default()
     }
 }
 

@@ -53,6 +53,7 @@ fn policy() -> maintain::Policy {
             end_commits: 0,
             ..clean::Retention::default()
         },
+        ..maintain::Policy::default()
     }
 }
 

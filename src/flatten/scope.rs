@@ -206,7 +206,8 @@ impl<'f, 'c> Index<'f, 'c> {
 
     fn make(&mut self, view: View<'c>, root: ValueId, lookup: &LookupPlan) {
         let Index { scope, rows, found, taken, is_made } = self;
-        (found.clear(), taken.clear());
+        found.clear();
+        taken.clear();
         let table = scope.table;
         rows.find(view, table, root, |_| {});
         scope.begin(view, root, &table.needed.event);

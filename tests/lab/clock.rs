@@ -62,6 +62,7 @@ fn eager() -> maintain::Policy {
             keep_ms: DAY / 1000,
             ..clean::Retention::default()
         },
+        ..maintain::Policy::default()
     }
 }
 

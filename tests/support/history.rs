@@ -55,6 +55,7 @@ fn policy() -> maintain::Policy {
             keep_ms: 0,
             ..clean::Retention::default()
         },
+        ..maintain::Policy::default()
     }
 }
 

@@ -302,6 +302,7 @@ fn eager() -> maintain::Policy {
             keep_ms: 0,
             ..clean::Retention::default()
         },
+        ..maintain::Policy::default()
     }
 }
 

@@ -75,6 +75,7 @@ fn filled() -> (Site, Contents) {
     let policy = |every| maintain::Policy {
         compact: compact::Policy { fan_in: every as usize, ..compact::Policy::default() },
         retention: clean::Retention { checkpoint_every: every, ..clean::Retention::default() },
+        ..maintain::Policy::default()
     };
     site.take_with(u64::MAX, Arc::new(LocalDisk), policy(2)).unwrap();
     // A log checkpoint may be due in more tables than there were batches since.

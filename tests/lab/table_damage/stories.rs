@@ -130,6 +130,7 @@ fn row_06_a_log_checkpoint_that_was_not_written_right_removes_nothing() {
     let policy = |retention| maintain::Policy {
         compact: compact::Policy { fan_in: 1000, rest_parts: usize::MAX, ..compact::Policy::default() },
         retention,
+        ..maintain::Policy::default()
     };
     folder.take_with(3, Arc::new(LocalDisk), policy(retention)).unwrap();
     let disk = Arc::new(LosesCheckpoints(LocalDisk));
