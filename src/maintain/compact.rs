@@ -250,7 +250,7 @@ impl Job {
 
     pub fn go(self, cancel: &Cancel) -> Result<Rewritten> {
         let mut runs = Runs::default();
-        let mut writer = Ready::writer(&self.schema, &self.stats)?;
+        let mut writer = Ready::writer(&self.schema, &self.stats);
         for source in &self.sources {
             for batch in source.read()? {
                 cancel.check()?;

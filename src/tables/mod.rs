@@ -8,6 +8,7 @@ pub mod log;
 pub mod names;
 pub mod parquet;
 pub mod rewrite;
+mod stats;
 mod store;
 pub mod table;
 

@@ -1,12 +1,12 @@
-//! Parquet files of a table: rows to bytes with statistics, bytes to the rows that are still alive.
+//! Parquet files of a table: rows to bytes, bytes to the rows that are still alive.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{filter_record_batch, max, max_string, min, min_string};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -16,13 +16,10 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 use roaring::RoaringTreemap;
-use serde_json::{Map, Value, json};
 
 use crate::cell::{Cell, content_hash};
 use crate::error::{Error, IoContext, Result, refused};
 
-/// Text longer than this gets no minimum and maximum: they would bloat the log.
-const STATS_TEXT: usize = 64;
 /// Rows per batch when reading, and what their text may take: a column of a batch holds at most 2 GiB.
 const READ_ROWS: usize = 8192;
 const READ_BYTES: u64 = 64 << 20;
@@ -96,49 +93,6 @@ fn mostly_distinct(column: &dyn Array) -> bool {
 
 fn bug(e: parquet::errors::ParquetError) -> Error {
     Error::Bug(format!("writing Parquet: {e}"))
-}
-
-/// The `stats` text of an add action: row count always, ranges and null counts of `columns`.
-pub fn stats(rows: &RecordBatch, columns: &[usize]) -> String {
-    let (mut mins, mut maxs, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for &at in columns {
-        let name = rows.schema().field(at).name().clone();
-        let column = rows.column(at);
-        nulls.insert(name.clone(), json!(column.null_count()));
-        if let Some((low, high)) = range(column) {
-            mins.insert(name.clone(), low);
-            maxs.insert(name, high);
-        }
-    }
-    json!({ "numRecords": rows.num_rows(), "tightBounds": true, "minValues": mins, "maxValues": maxs,
-            "nullCount": nulls })
-    .to_string()
-}
-
-fn range(column: &dyn Array) -> Option<(Value, Value)> {
-    match column.data_type() {
-        DataType::Int64 => {
-            let values = column.as_primitive::<Int64Type>();
-            Some((json!(min(values)?), json!(max(values)?)))
-        }
-        DataType::Utf8 => {
-            let values = column.as_string::<i32>();
-            let (low, high) = (min_string(values)?, max_string(values)?);
-            (low.len() <= STATS_TEXT && high.len() <= STATS_TEXT).then(|| (json!(low), json!(high)))
-        }
-        _ => None,
-    }
-}
-
-/// `stats` once rows of the file are deleted: the bounds are no longer tight.
-pub fn loosen(stats: &str) -> String {
-    match serde_json::from_str::<Value>(stats) {
-        Ok(mut value) if value.is_object() => {
-            value["tightBounds"] = json!(false);
-            value.to_string()
-        }
-        _ => stats.to_owned(),
-    }
 }
 
 /// The rows of a data file that are alive, in file order, with the position of each batch's first physical row

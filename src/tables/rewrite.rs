@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use roaring::RoaringTreemap;
 
 use super::disk::Disk;
-use super::parquet::{self, Encoder, LiveRows};
+use super::parquet::{Encoder, LiveRows};
+use super::stats::Stats;
 use super::table::is_as_written;
 use super::{Table, index_file, names};
 use crate::batch::FileId;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
 
 /// A data file as it was at one moment: it can be read while batches go on.
 #[derive(Debug)]
@@ -63,36 +63,27 @@ pub struct Ready {
 
 impl Ready {
     /// `stats` are the columns with statistics.
-    pub fn writer(schema: &SchemaRef, stats: &[usize]) -> Result<ReadyWriter> {
-        let keys = schema.project(stats).map_err(bug)?.into();
-        Ok(ReadyWriter { encoder: Encoder::new(schema), stats: stats.to_vec(), keys, kept: Vec::new() })
+    pub fn writer(schema: &SchemaRef, stats: &[usize]) -> ReadyWriter {
+        ReadyWriter { encoder: Encoder::new(schema), stats: Stats::new(stats) }
     }
 }
 
 pub struct ReadyWriter {
     encoder: Encoder,
-    stats: Vec<usize>,
-    keys: SchemaRef,
-    kept: Vec<RecordBatch>,
+    stats: Stats,
 }
 
 impl ReadyWriter {
     pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.kept.push(rows.project(&self.stats).map_err(bug)?);
+        self.stats.add(rows);
         self.encoder.write(rows)
     }
 
     pub fn finish(self, disk: &dyn Disk, temp: PathBuf) -> Result<Ready> {
-        let keys = concat_batches(&self.keys, &self.kept).map_err(bug)?;
-        let columns: Vec<usize> = (0..self.stats.len()).collect();
         let bytes = self.encoder.finish()?;
         disk.write(&temp, &bytes).at("writing", &temp)?;
-        let stats = parquet::stats(&keys, &columns);
+        let (rows, stats) = (self.stats.rows(), self.stats.text());
         let checksum = index_file::checksum(&bytes);
-        Ok(Ready { temp, size: bytes.len() as u64, rows: keys.num_rows() as u64, stats, checksum })
+        Ok(Ready { temp, size: bytes.len() as u64, rows, stats, checksum })
     }
-}
-
-fn bug(e: arrow::error::ArrowError) -> Error {
-    Error::Bug(format!("rewriting rows: {e}"))
 }

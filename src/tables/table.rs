@@ -14,7 +14,7 @@ use super::kernel::Opened;
 use super::log::{self, DvDescriptor, FileAction};
 use super::parquet::{self, LiveRows};
 use super::rewrite::Ready;
-use super::{index_file, names};
+use super::{index_file, names, stats};
 use crate::batch::{Deletion, FileId};
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
@@ -179,7 +179,7 @@ impl Table {
             path: name,
             size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
             modification_time: now_ms,
-            stats: parquet::stats(rows, &self.def.stats),
+            stats: stats::stats(rows, &self.def.stats),
             dv: None,
             checksum: Some(index_file::checksum(&bytes)),
         };
@@ -206,7 +206,7 @@ impl Table {
                 size_in_bytes: placed.size_in_bytes,
                 cardinality: placed.cardinality,
             };
-            let action = FileAction { stats: parquet::loosen(&action.stats), dv: Some(dv), ..action };
+            let action = FileAction { stats: stats::loosen(&action.stats), dv: Some(dv), ..action };
             files.push((file, LiveFile { action, rows, deleted }));
         }
         writer.finalize().map_err(dv_bug)?;
