@@ -62,7 +62,7 @@ pub fn intake<T: AsRef<[u8]>>(
         .expect("readable");
     let whole = intake.unread.is_empty() && left.readers.is_empty() && left.inputs.is_empty();
     assert!(whole, "{:?}", intake.unread);
-    assert_eq!(intake.stock.valid(), told);
+    assert_eq!(intake.stock.claims.valid, told);
     intake
 }
 

@@ -89,7 +89,7 @@ impl Bench {
         let claims = gather(parts.collect::<Vec<_>>());
         let build = |table: usize| {
             let (claims, index) = (&claims.tables[table], &indexes[table]);
-            let winners = merge::choose(index, claims.iter().copied());
+            let winners = merge::choose(index, claims);
             self.flattener.build(table, &chunks, &winners.claims).unwrap()
         };
         let rows = self.tables().map(build).collect();
@@ -101,7 +101,7 @@ impl Bench {
 fn merge_all(indexes: &mut [KeyIndex], batch: Batch, id: u32) -> usize {
     let mut moved = 0;
     for ((index, claims), rows) in indexes.iter_mut().zip(&batch.claims.tables).zip(batch.rows) {
-        let winners = merge::choose(index, claims.iter().copied());
+        let winners = merge::choose(index, claims);
         let plan = merge::plan(index, rows, id, winners.counts(0)).unwrap();
         index.apply(&plan.index);
         moved += plan.index.len();

@@ -61,7 +61,7 @@ pub fn exec(global: &Global, args: CheckArgs) -> Result<u8> {
         bad += take(&flattener, file, range, &mut chunks, &mut claims, &mut Bads::new(&out, bad_shown));
     }
     for (at, table) in pipeline.tables.iter().enumerate() {
-        let winners = merge::choose(&KeyIndex::default(), claims[at].iter().copied());
+        let winners = merge::choose(&KeyIndex::default(), &claims[at]);
         let rows = flattener.build(at, &chunks, &winners.claims)?;
         show(&table.name, &rows.rows, rows_shown, &out)?;
     }

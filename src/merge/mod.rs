@@ -23,16 +23,16 @@ pub struct Winners {
 }
 
 /// Chooses the claims whose rows have to be looked at.
-pub fn choose(index: &KeyIndex, claims: impl IntoIterator<Item = Claim>) -> Winners {
+pub fn choose(index: &KeyIndex, claims: &[Claim]) -> Winners {
     let mut out = Winners::default();
     let mut newest: OwnerMap<Claim> = OwnerMap::default();
     for claim in claims {
         match newest.get_mut(&claim.owner) {
             None => {
-                newest.insert(claim.owner, claim);
+                newest.insert(claim.owner, *claim);
             }
             Some(held) if held.order < claim.order => {
-                *held = claim;
+                *held = *claim;
                 out.stale += 1;
             }
             Some(held) if held.order == claim.order => out.repeated += 1,

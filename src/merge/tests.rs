@@ -33,7 +33,7 @@ fn built(owners: &[(u128, i64, u64, u32)]) -> TableRows {
 #[test]
 fn the_newest_claim_of_an_owner_wins_whatever_the_order_of_arrival() {
     let index = KeyIndex::default();
-    let w = choose(&index, [claim(1, 5, 0), claim(1, 9, 1), claim(1, 7, 2), claim(1, 9, 3), claim(2, 1, 4)]);
+    let w = choose(&index, &[claim(1, 5, 0), claim(1, 9, 1), claim(1, 7, 2), claim(1, 9, 3), claim(2, 1, 4)]);
     assert_eq!(w.claims, vec![claim(1, 9, 1), claim(2, 1, 4)]);
     assert_eq!((w.stale, w.repeated), (2, 1));
 }
@@ -43,10 +43,10 @@ fn claims_older_than_the_index_never_win() {
     let mut index = KeyIndex::default();
     let p = plan(&index, built(&[(1, 5, 10, 1)]), 1, Counts::default()).unwrap();
     index.apply(&p.index);
-    let w = choose(&index, [claim(1, 5, 0), claim(2, 1, 1)]);
+    let w = choose(&index, &[claim(1, 5, 0), claim(2, 1, 1)]);
     assert_eq!((w.claims.len(), w.repeated), (1, 1));
-    assert_eq!(choose(&index, [claim(1, 4, 0)]).stale, 1);
-    assert_eq!(choose(&index, [claim(1, 6, 0)]).claims.len(), 1);
+    assert_eq!(choose(&index, &[claim(1, 4, 0)]).stale, 1);
+    assert_eq!(choose(&index, &[claim(1, 6, 0)]).claims.len(), 1);
 }
 
 #[test]

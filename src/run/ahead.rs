@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::batch::{Chunk, Claim, Claims, EventRef, Input};
+use crate::batch::{Chunk, Claims, Input};
 use crate::decode::{Reader, Spares};
 use crate::error::Result;
 
@@ -18,30 +18,10 @@ const IN_MEMORY: usize = 2;
 #[derive(Debug, Default)]
 pub struct Stock {
     pub chunks: Vec<Chunk>,
-    /// What the events of each chunk state, as they were checked: put together they would be copied once more.
-    pub claims: Vec<Claims>,
+    pub claims: Claims,
     /// Where the buffers of the chunks go back to.
     pub spares: Arc<Spares>,
     permit: Option<Permit>,
-}
-
-impl Stock {
-    /// All claims to a table, each naming its chunk.
-    pub fn claims_of(&self, table: usize) -> impl Iterator<Item = Claim> {
-        (0..).zip(&self.claims).flat_map(move |(chunk, claims)| {
-            let all = claims.tables.get(table).into_iter().flatten();
-            all.map(move |claim| Claim { event: EventRef { chunk, ..claim.event }, ..*claim })
-        })
-    }
-
-    pub fn duplicates_of(&self, table: usize) -> u64 {
-        self.claims.iter().filter_map(|claims| claims.duplicates.get(table)).sum()
-    }
-
-    /// Events that fit the pipeline.
-    pub fn valid(&self) -> u64 {
-        self.claims.iter().map(|claims| claims.valid).sum()
-    }
 }
 
 impl Drop for Stock {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::batch::{Bad, Chunk, Input, Position, Resume, Unread};
+use crate::batch::{Bad, Chunk, Claims, Input, Position, Resume, Unread};
 use crate::decode::{self, Guide, Range, Reader, Spares};
 use crate::error::Result;
 use crate::fault;
@@ -262,8 +262,10 @@ impl<'p> Worker<'p> {
     }
 
     fn empty(&self) -> Intake {
+        let tables = self.pipeline.tables.len();
+        let claims = Claims { tables: vec![Vec::new(); tables], duplicates: vec![0; tables], valid: 0 };
         let mut intake = Intake::default();
-        intake.stock.spares = Arc::clone(&self.spares);
+        (intake.stock.claims, intake.stock.spares) = (claims, Arc::clone(&self.spares));
         intake
     }
 
@@ -281,6 +283,10 @@ impl<'p> Worker<'p> {
         let range = &mut part.range.range;
         let most = self.pipeline.limits.quarantine_documents;
         let (mut told, mut rest) = (0, None);
+        for (table, claims) in intake.stock.claims.tables.iter_mut().enumerate() {
+            claims
+                .reserve(part.checked.iter().filter_map(|c| c.claims.tables.get(table)).map(Vec::len).sum());
+        }
         for (mut chunk, checked) in part.range.chunks.into_iter().zip(part.checked) {
             chunk.file = file;
             range.quarantined += checked.bad.len() as u64;
@@ -294,7 +300,8 @@ impl<'p> Worker<'p> {
                 told += 1;
                 intake.rejected.push(self.rejected(file, &chunk, document, bad));
             }
-            intake.stock.claims.push(checked.claims);
+            let at = intake.stock.chunks.len() as u32;
+            take_claims(&mut intake.stock.claims, checked.claims, at);
             intake.stock.chunks.push(chunk);
         }
         intake.rest.extend(rest);
@@ -335,4 +342,17 @@ fn in_order(bad: &mut Vec<Bad>, unfit: Vec<(u32, Bad)>) -> Vec<(Option<u32>, Bad
     all.sort_by(|(_, a), (_, b)| (a.position.offset, &a.reason).cmp(&(b.position.offset, &b.reason)));
     all.dedup_by(|(_, a), (_, b)| (a.position.offset, &a.reason) == (b.position.offset, &b.reason));
     all
+}
+
+fn take_claims(all: &mut Claims, more: Claims, chunk: u32) {
+    all.valid += more.valid;
+    for (duplicates, more) in all.duplicates.iter_mut().zip(more.duplicates) {
+        *duplicates += more;
+    }
+    for (claims, more) in all.tables.iter_mut().zip(more.tables) {
+        claims.extend(more.into_iter().map(|mut claim| {
+            claim.event.chunk = chunk;
+            claim
+        }));
+    }
 }

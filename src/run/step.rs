@@ -140,12 +140,12 @@ impl Planner<'_> {
     }
 
     fn winners(&self, at: usize) -> Winners {
-        merge::choose(&self.root.states[at].index, self.stock.claims_of(at))
+        merge::choose(&self.root.states[at].index, &self.stock.claims.tables[at])
     }
 
     fn table(&self, at: usize, winners: &Winners) -> Result<Plan> {
         let index = &self.root.states[at].index;
-        let counts = winners.counts(self.stock.duplicates_of(at));
+        let counts = winners.counts(self.stock.claims.duplicates[at]);
         let rows = self.flattener.build(at, &self.stock.chunks, &winners.claims)?;
         let mut plan = merge::plan(index, rows, file_id(self.batch)?, counts)?;
         if let Some(append) = &mut plan.append {

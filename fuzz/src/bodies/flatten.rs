@@ -83,12 +83,12 @@ fn built(flattener: &Flattener, chunks: &[Chunk]) -> Vec<TableRows> {
     }
     let claims = gather(checked.into_iter().map(|c| c.claims));
     let table = |(at, claims): (usize, &Vec<Claim>)| {
-        let winners = choose(&KeyIndex::default(), claims.iter().copied());
+        let winners = choose(&KeyIndex::default(), claims);
         let mut turned = claims.clone();
         turned.reverse();
         // The very same event may stand there twice: then either of the two is the winner.
         let chosen = |claims: &[Claim]| -> BTreeMap<u128, (EventOrder, u32)> {
-            let winners = choose(&KeyIndex::default(), claims.iter().copied()).claims;
+            let winners = choose(&KeyIndex::default(), claims).claims;
             winners.iter().map(|c| (c.owner, (c.order, c.element))).collect()
         };
         assert_eq!(chosen(claims), chosen(&turned), "the order of claims shows");

@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
     let flattener = Flattener::new(&pipeline);
     let checked = flattener.check(&chunks[0], 0);
     assert!(checked.bad.is_empty(), "{:?}: {event}", checked.bad);
-    let winners = choose(&KeyIndex::default(), checked.claims.tables[0].iter().copied());
+    let winners = choose(&KeyIndex::default(), &checked.claims.tables[0]);
     let rows = flattener.build(0, &chunks, &winners.claims).unwrap().rows;
     let found = rows.column(1).as_any().downcast_ref::<arrow::array::StringArray>().unwrap();
     assert_eq!(found.value(0), NEEDLE, "{path:?} in {event}");
