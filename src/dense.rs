@@ -17,9 +17,9 @@ pub trait Keyed: Copy {
 const PARTS: usize = 256;
 /// Rows of a block. A part's last one is half empty on the average.
 const BLOCK: usize = 64;
-/// Of a part's first few blocks each begins with so much room and grows once: of few rows, half empty blocks would be most.
-const SMALL: usize = 16;
-const FEW: usize = 4;
+/// Of a part's first few blocks each begins with so much room and grows: of few rows, half empty blocks would be most.
+const SMALL: usize = 8;
+const FEW: usize = 8;
 /// Keys are told apart by so many leading bits when they are given to parts.
 const BITS: u32 = 12;
 
@@ -152,11 +152,7 @@ impl<R: Keyed> Part<R> {
                     let rows = if self.blocks.len() < FEW { SMALL } else { BLOCK };
                     self.blocks.push(Vec::with_capacity(rows));
                 }
-                let block = &mut self.blocks[self.len / BLOCK];
-                if block.len() == block.capacity() {
-                    block.reserve_exact(BLOCK - block.len());
-                }
-                block.push(row);
+                self.blocks[self.len / BLOCK].push(row);
                 self.len += 1;
             }
         }

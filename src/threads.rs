@@ -20,9 +20,10 @@ pub fn each<T: Send, R: Send>(
     done.into_iter().collect()
 }
 
-/// As [`each`], for work that keeps a core busy: as many at a time as there are cores, the largest first, so that none of
-/// them is left to the end and done alone.
+/// As [`each`], for work that keeps a core busy: as many at a time as there are cores, but no more than `most`; the largest
+/// first, so that none of them is left to the end and done alone.
 pub fn each_by_size<T: Send, R: Send>(
+    most: usize,
     items: Vec<T>,
     size: impl Fn(&T) -> usize,
     work: impl Fn(T) -> Result<R> + Sync,
@@ -30,7 +31,7 @@ pub fn each_by_size<T: Send, R: Send>(
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|at| std::cmp::Reverse(items.get(*at).map_or(0, &size)));
     let slots: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    let mut done = share(cores(), &order, |at| {
+    let mut done = share(cores().min(most), &order, |at| {
         let result = slots.get(*at).and_then(take).map_or_else(|| Err(died()), &work);
         (*at, result)
     })?;
@@ -122,7 +123,7 @@ mod tests {
             assert_eq!(share(threads, &items, |n| n * 2).unwrap(), doubled, "{threads} threads");
         }
         assert_eq!(share(3, &[] as &[u64], |n| n * 2).unwrap(), Vec::<u64>::new());
-        let by_size = each_by_size(items, |n| (*n as usize * 7) % 13, |n| Ok(n * 2));
+        let by_size = each_by_size(8, items, |n| (*n as usize * 7) % 13, |n| Ok(n * 2));
         assert_eq!(by_size.unwrap(), doubled);
     }
 }

@@ -13,7 +13,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use store::{Opened, SledCheckpoint, Tables};
+pub use store::{Opened, Opening, SledCheckpoint, Tables};
 
 use crate::batch::FileRange;
 use crate::ledger::{Ledger, Mark};

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::codec::{self, GROUP, Item, META_KEY, Meta};
@@ -70,6 +70,62 @@ enum Fault {
     Place(Error),
 }
 
+/// A checkpoint on its way, in three steps: sled is opened (which starts threads), what is in it is read (which can be done
+/// beside something else), and only then is one that is of no use set aside.
+pub struct Opening {
+    dir: PathBuf,
+    db: std::result::Result<sled::Db, Fault>,
+}
+
+/// One that was read.
+pub struct Scanned {
+    dir: PathBuf,
+    found: std::result::Result<(SledCheckpoint, Ledger), Fault>,
+}
+
+impl Opening {
+    pub fn begin(dir: &Path) -> Opening {
+        let made = fs::create_dir_all(dir).at("making", dir).map_err(Fault::Place);
+        fault::point("sled.folder_made");
+        Opening { dir: dir.to_owned(), db: made.and_then(|()| open_db(&dir.join(NAME))) }
+    }
+
+    /// Reads it; changes nothing but one that was just made.
+    pub fn scan(self, tables: &Tables<'_>) -> Scanned {
+        Scanned { dir: self.dir, found: self.db.and_then(|db| scan(db, tables)) }
+    }
+}
+
+impl Scanned {
+    /// The checkpoint, or a new one in the place of one that is of no use.
+    ///
+    /// # Errors
+    /// As [`SledCheckpoint::open`].
+    pub fn finish(self, tables: &Tables<'_>) -> Result<Opened> {
+        let Scanned { dir, found } = self;
+        let mut notes = Vec::new();
+        let why = match found {
+            Ok((checkpoint, ledger)) => return Ok(Opened { checkpoint, ledger, notes }),
+            Err(Fault::Place(e)) => return Err(e),
+            Err(Fault::Useless(why)) => why,
+        };
+        let to = aside::set_aside(&dir, NAME)?;
+        fault::point("sled.aside");
+        notes.push(format!(
+            "checkpoint set aside as {}: {why}. It is only a cache: a new one is filled from the tables",
+            to.display()
+        ));
+        match open_db(&dir.join(NAME)).and_then(|db| scan(db, tables)) {
+            Ok((checkpoint, ledger)) => Ok(Opened { checkpoint, ledger, notes }),
+            Err(Fault::Place(e)) => Err(e),
+            Err(Fault::Useless(why)) => Err(Error::Corrupt(format!(
+                "a new checkpoint in {} could not be opened either: {why}. Look at the disk",
+                dir.display()
+            ))),
+        }
+    }
+}
+
 impl SledCheckpoint {
     /// Opens or makes the checkpoint in `dir` of these tables. The caller holds the root's lock, so that nobody else
     /// has it open.
@@ -78,28 +134,7 @@ impl SledCheckpoint {
     /// Only of the place: no permission, disk full, held by another process. What is damaged, foreign, newer than the
     /// tables or of another history of theirs is set aside with a note.
     pub fn open(dir: &Path, tables: &Tables<'_>) -> Result<Opened> {
-        fs::create_dir_all(dir).at("making", dir)?;
-        fault::point("sled.folder_made");
-        let mut notes = Vec::new();
-        let why = match attempt(dir, tables) {
-            Ok((checkpoint, ledger)) => return Ok(Opened { checkpoint, ledger, notes }),
-            Err(Fault::Place(e)) => return Err(e),
-            Err(Fault::Useless(why)) => why,
-        };
-        let to = aside::set_aside(dir, NAME)?;
-        fault::point("sled.aside");
-        notes.push(format!(
-            "checkpoint set aside as {}: {why}. It is only a cache: a new one is filled from the tables",
-            to.display()
-        ));
-        match attempt(dir, tables) {
-            Ok((checkpoint, ledger)) => Ok(Opened { checkpoint, ledger, notes }),
-            Err(Fault::Place(e)) => Err(e),
-            Err(Fault::Useless(why)) => Err(Error::Corrupt(format!(
-                "a new checkpoint in {} could not be opened either: {why}. Look at the disk",
-                dir.display()
-            ))),
-        }
+        Opening::begin(dir).scan(tables).finish(tables)
     }
 
     #[cfg(test)]
@@ -221,11 +256,14 @@ fn lost(db: sled::Db, why: String) -> Lost {
     Lost(why)
 }
 
-fn attempt(dir: &Path, tables: &Tables<'_>) -> std::result::Result<(SledCheckpoint, Ledger), Fault> {
-    let path = dir.join(NAME);
-    remove_torn_snapshots(&path)?;
-    let db = open_sled(&path)?;
+fn open_db(path: &Path) -> std::result::Result<sled::Db, Fault> {
+    remove_torn_snapshots(path)?;
+    let db = open_sled(path)?;
     fault::point("sled.opened");
+    Ok(db)
+}
+
+fn scan(db: sled::Db, tables: &Tables<'_>) -> std::result::Result<(SledCheckpoint, Ledger), Fault> {
     match guard("sled", || load(&db, tables)) {
         Ok(Ok((meta, ledger, end))) => Ok((SledCheckpoint { db: Some(db), meta, end }, ledger)),
         // It did not panic, so it can be closed: its files are about to be renamed.
@@ -355,10 +393,15 @@ fn take_in(ledger: &mut Ledger, waiting: &mut Vec<Item>) {
 
 /// About how many files it knows, told by the number of its last group. A damaged one must not ask for any amount.
 fn expected(db: &sled::Db) -> std::result::Result<usize, String> {
-    let groups =
-        db.iter().keys().rev().filter_map(|key| key.ok().and_then(|key| <[u8; 8]>::try_from(&key[..]).ok()));
-    let last = groups.map(u64::from_be_bytes).next().unwrap_or(0);
-    Ok(usize::try_from(last).unwrap_or(0).saturating_mul(GROUP).min(MOST_EXPECTED))
+    // The record about itself stands behind the groups.
+    for key in db.iter().keys().rev().take(2) {
+        let key = key.map_err(|e| e.to_string())?;
+        if let Ok(last) = <[u8; 8]>::try_from(&key[..]) {
+            let groups = usize::try_from(u64::from_be_bytes(last)).unwrap_or(0);
+            return Ok(groups.saturating_mul(GROUP).min(MOST_EXPECTED));
+        }
+    }
+    Ok(0)
 }
 
 /// It is a cache of these tables, as they are now or were earlier.

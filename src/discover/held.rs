@@ -35,13 +35,21 @@ impl Held {
         self.names.len() >= MANY
     }
 
-    /// Key, name and kind of each, in the order of keys.
-    pub fn sorted(&mut self) -> impl Iterator<Item = (u128, &str, FileType)> {
+    /// Forgets those whose key `knows` says yes to, and returns how many there were.
+    pub fn forget(&mut self, knows: impl Fn(u128) -> bool) -> u64 {
+        let all = self.names.len();
         self.names.sort_unstable_by_key(|name| name.key);
-        let text = &self.text;
-        self.names.iter().map(move |name| {
+        self.names.retain(|name| !knows(name.key));
+        // As they were listed: that is how disks and servers like to be asked.
+        self.names.sort_unstable_by_key(|name| name.from);
+        (all - self.names.len()) as u64
+    }
+
+    /// Name and kind of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, FileType)> {
+        self.names.iter().map(|name| {
             let from = name.from as usize;
-            (name.key, text.get(from..from + name.length as usize).unwrap_or_default(), name.kind)
+            (self.text.get(from..from + name.length as usize).unwrap_or_default(), name.kind)
         })
     }
 

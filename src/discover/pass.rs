@@ -143,14 +143,12 @@ impl Pass<'_> {
     /// Holds what waits against the ledger, and looks at the files that it does not have whole.
     fn hold_names(&mut self, root: BorrowedFd) {
         let Some(mut held) = self.by_name.take() else { return };
-        for (key, name, kind) in held.sorted() {
-            if self.seen.known(key).is_some_and(|known| known.done) {
-                self.listing.files_total += 1;
-                self.listing.done += 1;
-                self.listing.by_name += 1;
-            } else {
-                self.file(name, kind, || statat(root, raw_path(name), AtFlags::SYMLINK_NOFOLLOW));
-            }
+        let known = held.forget(|key| self.seen.known(key).is_some_and(|known| known.done));
+        self.listing.files_total += known;
+        self.listing.done += known;
+        self.listing.by_name += known;
+        for (name, kind) in held.iter() {
+            self.file(name, kind, || statat(root, raw_path(name), AtFlags::SYMLINK_NOFOLLOW));
         }
         held.clear();
         self.by_name = Some(held);
@@ -166,7 +164,7 @@ impl Pass<'_> {
                 }
                 Ok(_) => self.unread(name, open::NOT_REGULAR),
                 // Removed since it was listed: no news.
-                Err(Errno::NOENT) => self.listing.files_total -= 1,
+                Err(Errno::NOENT | Errno::NOTDIR) => self.listing.files_total -= 1,
                 Err(e) => self.unread(name, &unreadable(&e.into())),
             },
             FileType::Symlink => match target(self.folder, name) {

@@ -165,7 +165,8 @@ pub fn choose_at_rest(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
 /// The same, unless the run that ends was short for that much work and the files are not that many.
 pub fn choose_at_end(table: &Table, policy: &Policy, batches: u64) -> Option<Vec<FileId>> {
     let files = choose_at_rest(table, policy)?;
-    let bytes: u64 = files.iter().filter_map(|id| table.files.get(id)).map(size).sum();
+    // All that the steps up to rest may write, not only the first one.
+    let bytes: u64 = table.files.values().map(size).filter(|size| *size <= policy.rest_bytes).sum();
     let is_little = bytes <= batches.saturating_mul(policy.end_bytes);
     (is_little || parts(table) > policy.end_parts).then_some(files)
 }

@@ -64,6 +64,8 @@ struct Found {
 
 /// Entries of an index beyond which it is loaded in pieces, or the largest table would be loaded alone at the end.
 const PIECE: u64 = 500_000;
+/// Pieces that are loaded at a time: each has all of its table's files open, and some megabytes of each at hand.
+const MOST_PIECES: usize = 4;
 
 impl Loader<'_> {
     /// Opens every table, several at a time: most of it is waiting for files. Then loads the indexes, as many pieces at a
@@ -177,7 +179,8 @@ fn check_index_files(found: &mut [Found]) -> Result<()> {
         let dir = names::index_dir(&tables[at].table.def.dir);
         Ok((at, index_file::check(&dir, file).err()))
     };
-    let checked = threads::each_by_size(files.collect(), |(_, file)| file.bytes as usize, check)?;
+    let checked =
+        threads::each_by_size(MOST_PIECES, files.collect(), |(_, file)| file.bytes as usize, check)?;
     for (at, error) in checked {
         found[at].errors.extend(error);
     }
@@ -247,7 +250,7 @@ fn load_indexes(found: &[Found]) -> Result<Vec<Result<Loaded>>> {
     let mut pieces = Vec::new();
     for (at, table) in found.iter().enumerate() {
         let entries = entries(&table.index_files);
-        let ranges = KeyIndex::ranges(if entries > PIECE { threads::cores() } else { 1 });
+        let ranges = KeyIndex::ranges(if entries > PIECE { threads::cores().min(MOST_PIECES) } else { 1 });
         let size = entries as usize / ranges.len();
         pieces.extend(ranges.into_iter().map(|range| (at, range, size)));
     }
@@ -256,7 +259,7 @@ fn load_indexes(found: &[Found]) -> Result<Vec<Result<Loaded>>> {
         Ok((at, Loaded::load(&names::index_dir(&table.def.dir), index_files, &owners)))
     };
     let mut whole: Vec<Result<Loaded>> = found.iter().map(|_| Ok(Loaded::default())).collect();
-    for (at, piece) in threads::each_by_size(pieces, |(_, _, size)| *size, load)? {
+    for (at, piece) in threads::each_by_size(MOST_PIECES, pieces, |(_, _, size)| *size, load)? {
         match (&mut whole[at], piece) {
             (Ok(whole), Ok(piece)) => whole.join(piece),
             (Ok(_), Err(e)) => whole[at] = Err(e),

@@ -78,7 +78,8 @@ pub struct Begun {
     clock: Arc<dyn Clock>,
     defs: Vec<TableDef>,
     record: Record,
-    lock: Lock,
+    /// Until the root has it.
+    lock: Option<Lock>,
 }
 
 impl Begun {
@@ -112,24 +113,36 @@ impl Begun {
         commit::publish(disk.as_ref(), &paths, &record)?;
         fault::point("root.rolled_forward");
         let ledger = LedgerLog::decided(disk.clone(), &paths, &record);
+        let lock = Some(lock);
         Ok(Begun { identity, ledger, pipeline, paths, disk, clock, defs, record, lock })
     }
 
-    /// The rest of [`Root::open`], with the same errors.
-    pub fn load(self) -> Result<Root> {
-        let Begun { identity, pipeline, paths, disk, clock, defs, record, lock, .. } = self;
+    /// The rest of [`Root::open`], once, with the same errors. Where it fails, the lock stays here: whoever works on what
+    /// belongs to the tables beside this is under it.
+    pub fn load(&mut self) -> Result<Root> {
+        let (disk, paths, record) = (&self.disk, &self.paths, &self.record);
         let kernel = Kernel::new(disk.clone(), &paths.temp);
-        let next_batch = record.batch + 1;
-        let app = app_id(&pipeline.name);
-        let (disk_ref, loader_paths) = (disk.as_ref(), &paths);
-        let loader =
-            load::Loader { disk: disk_ref, kernel: &kernel, paths: loader_paths, record: &record, app };
-        let (states, notes) = loader.states(defs.clone())?;
+        let app = app_id(&self.pipeline.name);
+        let loader = load::Loader { disk: disk.as_ref(), kernel: &kernel, paths, record, app };
+        let (states, notes) = loader.states(self.defs.clone())?;
         fault::point("root.loaded");
         // Only now: on the word of a record that is older than its tables, sweeping would remove their files.
-        sweep::undecided(disk.as_ref(), &paths, &defs, &record)?;
+        sweep::undecided(disk.as_ref(), paths, &self.defs, record)?;
         fault::point("root.swept");
-        Ok(Root { pipeline, identity, paths, disk, clock, kernel, states, record, next_batch, notes, lock })
+        let lock = self.lock.take().ok_or_else(|| Error::Bug("a root is loaded twice".into()))?;
+        Ok(Root {
+            pipeline: self.pipeline.clone(),
+            identity: self.identity.clone(),
+            paths: paths.clone(),
+            disk: disk.clone(),
+            clock: self.clock.clone(),
+            kernel,
+            states,
+            record: record.clone(),
+            next_batch: record.batch + 1,
+            notes,
+            lock,
+        })
     }
 }
 

@@ -217,6 +217,9 @@ impl Live<'_> {
     /// New names first; whatever else there is needs a look at every file. Of nothing but files written a moment ago
     /// there is a second look before that.
     fn names_first(&mut self) -> Listing {
+        if self.session.ledger.is_empty() {
+            return self.folder.list(&self.session.ledger, self.now());
+        }
         let listing = self.folder.list_names(&self.session.ledger, self.now());
         self.again = listing.by_name > 0;
         if !self.again || !listing.ready.is_empty() || listing.waiting.is_empty() {

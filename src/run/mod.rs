@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{FileRange, Plan};
-use crate::checkpoint::{Checkpoint, Opened, SledCheckpoint, Tables};
+use crate::checkpoint::{Checkpoint, Opened, Opening, SledCheckpoint, Tables};
 use crate::clock::Clock;
 use crate::commit::Paths;
 use crate::error::Result;
@@ -252,19 +252,19 @@ impl Session {
     }
 }
 
-/// Loads the tables, and what the checkpoint knows of their ledger beside them.
-fn load(begun: Begun, checkpoint: &Path) -> Result<(Root, Opened, Mark)> {
-    let (log, root_id) = (begun.ledger.clone(), begun.identity.root_id());
-    let open = || {
-        let mark = log.mark()?;
-        let tables = Tables { root_id, mark, has: &|mark| log.has(mark) };
-        Ok((SledCheckpoint::open(checkpoint, &tables)?, mark))
-    };
-    let (opened, root) = threads::both(open, || begun.load())?;
-    // What is wrong with the tables is worse.
+/// Loads the tables, and beside them what the checkpoint knows of their ledger. What is wrong with the tables is told
+/// first, and a checkpoint is only set aside when there is nothing.
+fn load(mut begun: Begun, checkpoint: &Path) -> Result<(Root, Opened, Mark)> {
+    let (log, root_id, mark) = (begun.ledger.clone(), begun.identity.root_id(), begun.ledger.mark());
+    let has = |mark: &Mark| log.has(mark);
+    let tables = |mark: Mark| Tables { root_id, mark, has: &has };
+    // Before the threads that load: sled wants some of its own.
+    let opening = Opening::begin(checkpoint);
+    let scan = || mark.map(|mark| (opening.scan(&tables(mark)), mark));
+    let (scanned, root) = threads::both(scan, || begun.load())?;
     let root = root?;
-    let (opened, mark) = opened?;
-    Ok((root, opened, mark))
+    let (scanned, mark) = scanned?;
+    Ok((root, scanned.finish(&tables(mark))?, mark))
 }
 
 /// A checkpoint that broke is dropped and said once: the next start fills it from the tables.

@@ -134,7 +134,8 @@ impl Planner<'_> {
         let winners = threads::each(0..tables.len(), |at| Ok(self.winners(at)))?;
         let work: Vec<(usize, Winners)> = winners.into_iter().enumerate().collect();
         let cells = |(at, winners): &(usize, Winners)| winners.claims.len() * tables[*at].columns.len();
-        let mut plans = threads::each_by_size(work, cells, |(at, winners)| self.table(at, &winners))?;
+        let mut plans =
+            threads::each_by_size(usize::MAX, work, cells, |(at, winners)| self.table(at, &winners))?;
         plans.push(self.quarantine()?);
         Ok(plans)
     }
