@@ -1,6 +1,7 @@
 //! A root: the tables of one pipeline with their key indexes, opened under the lock and brought to the decision
 //! record.
 
+mod begin;
 mod create;
 mod heal;
 mod identity;
@@ -26,6 +27,7 @@ use crate::system;
 use crate::tables::index_file::IndexFile;
 use crate::tables::{Disk, Kernel, Table, TableDef, log, names};
 
+pub use begin::Begun;
 pub use identity::Identity;
 pub use ledger::LedgerLog;
 pub use load::load_index;
@@ -65,85 +67,6 @@ pub struct Commit {
     /// How long staging took, and deciding with publishing.
     pub staged: std::time::Duration,
     pub committed: std::time::Duration,
-}
-
-/// A root that is locked and whose last decision is carried out, but whose tables are not loaded yet.
-#[derive(Debug)]
-pub struct Begun {
-    pub identity: Identity,
-    pub ledger: LedgerLog,
-    pipeline: Arc<Pipeline>,
-    paths: Paths,
-    disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
-    defs: Vec<TableDef>,
-    record: Record,
-    /// Until the root has it.
-    lock: Option<Lock>,
-}
-
-impl Begun {
-    /// The first part of [`Root::open`], with the same errors.
-    pub fn begin(
-        paths: Paths,
-        pipeline: Arc<Pipeline>,
-        disk: Arc<dyn Disk>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Begun> {
-        swap::finish(disk.as_ref(), &paths)?;
-        create::folders(disk.as_ref(), &paths)?;
-        fault::point("root.folders_made");
-        let lock = lock::take(&paths.own.join("lock"))?;
-        fault::point("root.locked");
-        if swap::pending(&paths)? {
-            let what = format!("a repair of {} was just finished; start again", paths.tables.display());
-            return Err(Error::Busy(what));
-        }
-        let now = clock.now_micros();
-        let identity = Identity::read_or_create(disk.as_ref(), &paths, &pipeline, now)?;
-        let defs = defs(&pipeline, &paths);
-        fault::point("root.identified");
-        let record = match Record::read(disk.as_ref(), &paths.decision)? {
-            Some(record) => record,
-            None => create::tables(disk.as_ref(), &paths, &defs, &identity, now)?,
-        };
-        load::check_root(&record, &identity, &paths)?;
-        load::check_folders(&defs)?;
-        fault::point("root.recorded");
-        commit::publish(disk.as_ref(), &paths, &record)?;
-        fault::point("root.rolled_forward");
-        let ledger = LedgerLog::decided(disk.clone(), &paths, &record);
-        let lock = Some(lock);
-        Ok(Begun { identity, ledger, pipeline, paths, disk, clock, defs, record, lock })
-    }
-
-    /// The rest of [`Root::open`], once, with the same errors. Where it fails, the lock stays here: whoever works on what
-    /// belongs to the tables beside this is under it.
-    pub fn load(&mut self) -> Result<Root> {
-        let (disk, paths, record) = (&self.disk, &self.paths, &self.record);
-        let kernel = Kernel::new(disk.clone(), &paths.temp);
-        let app = app_id(&self.pipeline.name);
-        let loader = load::Loader { disk: disk.as_ref(), kernel: &kernel, paths, record, app };
-        let (states, notes) = loader.states(self.defs.clone())?;
-        fault::point("root.loaded");
-        // Only now: on the word of a record that is older than its tables, sweeping would remove their files.
-        sweep::undecided(disk.as_ref(), paths, &self.defs, record)?;
-        fault::point("root.swept");
-        let lock = self.lock.take().ok_or_else(|| Error::Bug("a root is loaded twice".into()))?;
-        Ok(Root {
-            pipeline: self.pipeline.clone(),
-            identity: self.identity.clone(),
-            paths: paths.clone(),
-            disk: disk.clone(),
-            clock: self.clock.clone(),
-            kernel,
-            states,
-            record: record.clone(),
-            next_batch: record.batch + 1,
-            notes,
-            lock,
-        })
-    }
 }
 
 impl Root {
