@@ -7,6 +7,7 @@ use crate::commit::record::Record;
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
 use crate::tables::{Disk, TableDef, names, table};
+use crate::threads;
 
 use super::Identity;
 
@@ -56,10 +57,12 @@ pub fn tables(
             )));
         }
     }
-    for def in defs {
+    // Several at a time: nearly all of it is waiting for syncs.
+    threads::each(defs, |def| {
         create_table(disk, paths, def, identity, now)?;
         fault::point("create.table_made");
-    }
+        Ok(())
+    })?;
     disk.sync_dir(&paths.tables).at("syncing", &paths.tables)?;
     fault::point("create.tables_synced");
     let record = Record {
