@@ -131,11 +131,12 @@ impl Planner<'_> {
     /// done, so the largest come first.
     fn plans(&self) -> Result<Vec<Plan>> {
         let tables = &self.root.pipeline.tables;
-        let winners = threads::each(0..tables.len(), |at| Ok(self.winners(at)))?;
-        let work: Vec<(usize, Winners)> = winners.into_iter().enumerate().collect();
+        let claims = |at: &usize| self.stock.claims.tables[*at].len();
+        let all = (0..tables.len()).collect();
+        let winners = threads::each_by_size(usize::MAX, all, claims, |at| Ok((at, self.winners(at))))?;
         let cells = |(at, winners): &(usize, Winners)| winners.claims.len() * tables[*at].columns.len();
         let mut plans =
-            threads::each_by_size(usize::MAX, work, cells, |(at, winners)| self.table(at, &winners))?;
+            threads::each_by_size(usize::MAX, winners, cells, |(at, winners)| self.table(at, &winners))?;
         plans.push(self.quarantine()?);
         Ok(plans)
     }
