@@ -25,17 +25,6 @@ const POWERS: [i128; 39] = {
     powers
 };
 
-/// Those that fit 64 bits.
-const SHORT_POWERS: [i64; FEW + 1] = {
-    let mut powers = [1; FEW + 1];
-    let mut n = 1;
-    while n <= FEW {
-        powers[n] = powers[n - 1] * 10;
-        n += 1;
-    }
-    powers
-};
-
 /// Digits of which any number fits 64 bits.
 const FEW: usize = 18;
 
@@ -80,10 +69,10 @@ pub fn int64(text: &[u8]) -> Option<i64> {
 pub fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
     if let Some((value, behind)) = short(text)
         && let Some(missing) = usize::try_from(scale).ok().and_then(|scale| scale.checked_sub(behind))
-        && let Some(power) = SHORT_POWERS.get(missing)
+        && missing <= FEW
     {
         // One multiplication: neither takes more than 64 bits.
-        let unscaled = i128::from(value) * i128::from(*power);
+        let unscaled = i128::from(value) * i128::from(POWERS[missing] as i64);
         let limit = POWERS[usize::from(precision.min(38))];
         return (unscaled.abs() < limit).then_some(unscaled);
     }

@@ -87,29 +87,15 @@ impl Twigs {
 
     /// The bytes of text in all columns of a row; `None` if a value does not fit. Events that fit, nearly all of them,
     /// need nothing else; of the others, the columns are looked at one by one.
+    #[inline]
     pub fn weigh(&self, view: View<'_>, start: impl Fn(Base) -> ValueId) -> Option<u64> {
-        let mut bytes = 0;
-        for twig in &self.0 {
-            let Some(value) = view.resolve(start(twig.base), &twig.steps).ok()? else { continue };
-            for leaf in &twig.whole {
-                bytes += view.weigh(value, leaf.kind).ok()?;
-            }
-            if twig.fields.is_empty() {
-                continue;
-            }
-            if value.kind != Kind::Object {
-                return None;
-            }
-            if value.start == NONE {
-                continue;
-            }
-            for (slot, leaf) in &twig.fields {
-                if let Some(value) = view.value(value.start.wrapping_add(*slot)) {
-                    bytes += view.weigh(value, leaf.kind).ok()?;
-                }
-            }
-        }
-        Some(bytes)
+        let (mut bytes, mut fits) = (0, true);
+        self.each(view, start, |leaf, found| {
+            let weight = found.and_then(|value| value.map_or(Ok(0), |v| view.weigh(v, leaf.kind)));
+            bytes += weight.unwrap_or(0);
+            fits &= weight.is_ok();
+        });
+        fits.then_some(bytes)
     }
 }
 

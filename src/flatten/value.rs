@@ -75,12 +75,6 @@ impl<'c> View<'c> {
             .take(array.end as usize)
     }
 
-    /// The value with this number, whatever it is.
-    #[inline]
-    pub fn value(self, id: ValueId) -> Option<&'c Value> {
-        self.values.get(id as usize)
-    }
-
     /// The value as a cell of `kind`, before any mask.
     pub fn fit(self, value: &Value, kind: Type) -> Result<Cell<'c>, Misfit> {
         let source = self.source(value);
