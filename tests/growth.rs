@@ -248,6 +248,19 @@ fn the_end_of_a_run_puts_in_order_what_is_worth_it() {
     }
 }
 
+/// Beside forty batches it is little work to leave small tables as a rest would.
+#[test]
+fn a_long_run_ends_as_at_rest() {
+    let mut place = Place::new();
+    let mut session = place.open_with(maintain::Policy::default());
+    for events in events(40).chunks(EVENTS) {
+        place.batch(&mut session, events);
+        session.maintain().unwrap();
+    }
+    session.finish().unwrap();
+    assert_well_read(&session);
+}
+
 /// What was put in order is not touched again.
 #[test]
 fn at_rest_nothing_is_done_twice() {

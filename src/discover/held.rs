@@ -58,3 +58,27 @@ impl Held {
         self.names.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_forgotten_and_the_rest_stays_in_its_order() {
+        let kind = |at: usize| if at.is_multiple_of(3) { FileType::RegularFile } else { FileType::Symlink };
+        let mut held = Held::default();
+        let names: Vec<String> = (0..MANY).map(|n| format!("{}/{n}.json", n % 7)).collect();
+        for (at, name) in names.iter().enumerate() {
+            assert!(!held.is_many(), "{at}");
+            held.push(name, kind(at));
+        }
+        assert!(held.is_many());
+        let kept = [3, 4_000, 65_535];
+        let unknown = kept.map(|at: usize| file_key(&names[at]));
+        assert_eq!(held.forget(|key| !unknown.contains(&key)), (MANY - kept.len()) as u64);
+        let left: Vec<(&str, FileType)> = held.iter().collect();
+        assert_eq!(left, kept.map(|at| (names[at].as_str(), kind(at))));
+        held.clear();
+        assert_eq!((held.iter().count(), held.is_many()), (0, false));
+    }
+}
