@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// One value as stored.
 ///
 /// The tag is a word of its own: with a byte, cells would be moved in odd pieces, which is slow when they are read again at
-/// once (a tenth of what building rows takes).
+/// once (some percent of what building rows takes).
 #[derive(Debug, Clone, PartialEq)]
 #[repr(u64)]
 pub enum Cell<'a> {

@@ -58,7 +58,7 @@ pub fn walks<T: Send>(
                 break;
             }
         }
-        let cut = cut_blocks(feed, first, (size, until, guess), &jobs, hashed);
+        let cut = cut_blocks(feed, first, size, until, guess, &jobs, hashed);
         drop(jobs);
         work(terms, &queue, &done, look);
         cut
@@ -132,7 +132,9 @@ fn work<T>(
 fn cut_blocks(
     feed: &mut Feed,
     first: Block,
-    (size, until, guess): (usize, u64, Place),
+    size: usize,
+    until: u64,
+    guess: Place,
     jobs: &Sender<(usize, Block)>,
     hashed: &mut Hashed,
 ) -> io::Result<()> {

@@ -68,8 +68,8 @@ const PIECE: u64 = 500_000;
 const MOST_PIECES: usize = 4;
 
 impl Loader<'_> {
-    /// Opens every table, several at a time: most of it is waiting for files. Then loads the indexes, as many pieces at a
-    /// time as there are cores. Returns also what there is to say.
+    /// Opens every table, several at a time: most of it is waiting for files. Then loads the indexes, a few
+    /// pieces at a time. Returns also what there is to say.
     pub fn states(&self, defs: Vec<TableDef>) -> Result<(Vec<State>, Vec<String>)> {
         let opened = threads::each(defs, |def| Ok(self.found(def)))?;
         let (mut found, mut errors) = (Vec::new(), Vec::new());

@@ -218,6 +218,7 @@ impl Live<'_> {
     /// there is a second look before that.
     fn names_first(&mut self) -> Listing {
         if self.session.ledger.is_empty() {
+            // Every file is new: all are to be looked at.
             return self.folder.list(&self.session.ledger, self.now());
         }
         let listing = self.folder.list_names(&self.session.ledger, self.now());
