@@ -24,6 +24,7 @@ use millrace::run::{Places, Session};
 use millrace::simulate::{Options, Shop};
 use millrace::tables::names;
 use millrace::verify;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use support::hasty::Hasty;
 use support::{contents, oracle};
 
@@ -226,6 +227,12 @@ fn assert_well_read(session: &Session) {
         // Protocol, metadata, and the number of the last batch.
         let others = last["size"].as_u64().unwrap() - last["numOfAddFiles"].as_u64().unwrap();
         assert!(others <= 3, "{name}: {last}");
+        // Columns for these, and none of actions that no table of ours has.
+        let path = names::log_dir(&table.def.dir).join(names::log_checkpoint(version));
+        assert_eq!(fs::metadata(&path).unwrap().len(), last["sizeInBytes"].as_u64().unwrap(), "{name}");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+        let columns: Vec<&str> = reader.schema().fields().iter().map(|f| f.name().as_str()).collect();
+        assert_eq!(columns, ["add", "remove", "metaData", "protocol", "txn"], "{name}");
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millrace::batch::{Fingerprint, Input, Resume};
-use millrace::clock;
+use millrace::clock::{self, Clock};
 use millrace::maintain::Policy;
 use millrace::pipeline::{self, model::Pipeline};
 use millrace::run::intake::Worker;
@@ -28,12 +28,23 @@ pub fn open(folder: &Path, mirror: bool, policy: Policy) -> Session {
 }
 
 pub fn open_on(disk: Arc<dyn Disk>, folder: &Path, mirror: bool, policy: Policy) -> Session {
+    open_at(clock::system(), disk, folder, mirror, policy)
+}
+
+/// The same, at a time of its own.
+pub fn open_at(
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    folder: &Path,
+    mirror: bool,
+    policy: Policy,
+) -> Session {
     let places = Places {
         tables: folder.join("tables"),
         checkpoint: folder.join("checkpoint"),
         database: mirror.then(|| folder.join("database/orders.db")),
     };
-    Session::open(&places, pipeline(), disk, clock::system(), policy).unwrap()
+    Session::open(&places, pipeline(), disk, clock, policy).unwrap()
 }
 
 /// Writes the events to a file of lines below `folder` and reads it as `run` would, under the name of file `number`.

@@ -13,6 +13,7 @@ mod bulk;
 mod child;
 mod compaction;
 mod figures;
+mod growth;
 mod limits;
 mod live;
 mod machine;
@@ -48,7 +49,7 @@ const fn named(name: &'static str, what: &'static str, run: fn(&Place) -> Vec<Fi
 }
 
 /// In the order in which they are run and shown.
-const ALL: [Measurement; 12] = [
+const ALL: [Measurement; 13] = [
     named("bulk", "101,172 events in one file of lines, 466 MB, without and with the mirror", bulk::run),
     named("threads", "the same with one thread and with two", threads::run),
     named("small-files", "10,124 files of one event, without and with the mirror", small_files::run),
@@ -59,6 +60,11 @@ const ALL: [Measurement; 12] = [
     named("compaction", "a thousand small batches with compaction and without", compaction::run),
     named("reading", "DuckDB and Polars over those tables, against freshly written ones", reading::run),
     named("opening", "opening a table after ten thousand commits", opening::run),
+    named(
+        "growth",
+        "a hundred thousand small batches: files, and the last batch against the thousandth",
+        growth::run,
+    ),
     named("start", "first batch with a million files in the ledger and ten million keys", start::run),
     named("merge", "10,000 events into tables of 100 thousand to 10 million rows", merge::run),
 ];

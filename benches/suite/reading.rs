@@ -1,5 +1,8 @@
-//! How fast other engines read tables that a thousand small batches wrote, against freshly written ones.
+//! How fast other engines read tables that a thousand small batches wrote, against freshly written ones: by one run over
+//! all of the events, and, beyond what a run does with that much input, in one commit a table.
 
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,14 +24,15 @@ pub fn run(place: &Place) -> Vec<Figure> {
         return Vec::new();
     };
     let batches = place.size(1_000, 20);
-    let (small, fresh) = (place.root(), place.root());
+    let (small, fresh, one) = (place.root(), place.root(), place.root());
     let all = write_small(small.path(), batches);
-    let mut stream = Stream::open(fresh.path(), Policy::default());
+    fresh.once(&lines(&place.scratch.path().join("reading"), &all), &["--no-mirror"]);
+    let mut stream = Stream::open(one.path(), Policy::default());
     stream.commit(&all);
     drop(stream);
     let said = Command::new(python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/read.py"))
-        .args([small.path().join("tables"), fresh.path().join("tables")])
+        .args([&small, &fresh, &one].map(|root| root.path().join("tables")))
         .output()
         .unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
@@ -49,18 +53,31 @@ fn write_small(folder: &Path, batches: u64) -> Vec<String> {
     all
 }
 
+/// A folder with one file of all events.
+fn lines(folder: &Path, events: &[String]) -> PathBuf {
+    fs::create_dir_all(folder).unwrap();
+    let mut file = fs::File::create(folder.join("all.ndjson")).unwrap();
+    events.iter().for_each(|event| writeln!(file, "{event}").unwrap());
+    folder.to_path_buf()
+}
+
 fn figures(told: &Value) -> Vec<Figure> {
     let times =
         |of: &str| -> Vec<f64> { told[of].as_array().unwrap().iter().filter_map(Value::as_f64).collect() };
     let what = format!("{}, {}", told["engine"].as_str().unwrap(), told["question"].as_str().unwrap());
-    let (small, fresh) = (times("small"), times("fresh"));
-    let ratios = small.iter().zip(&fresh).map(|(a, b)| a / b).collect();
-    let ratio = Figure::new(format!("{what}: small batches / fresh"), "times", ratios);
+    let (small, fresh, one) = (times("small"), times("fresh"), times("one"));
+    let ratio = |of: &str, to: &[f64]| {
+        let ratios = small.iter().zip(to).map(|(a, b)| a / b).collect();
+        Figure::new(format!("{what}: small batches / {of}"), "times", ratios)
+    };
+    let (to_fresh, to_one) = (ratio("fresh", &fresh), ratio("one commit", &one));
     let counts = told["question"] == "count";
     vec![
         Figure::new(format!("{what}: after small batches"), "ms", small),
         Figure::new(format!("{what}: freshly written"), "ms", fresh),
-        if counts { ratio.at_most(1.5) } else { ratio },
+        Figure::new(format!("{what}: written in one commit"), "ms", one),
+        if counts { to_fresh.at_most(1.5) } else { to_fresh },
+        to_one,
     ]
 }
 

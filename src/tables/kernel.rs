@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, MapArray, RecordBatch, StructArray};
 use arrow::datatypes::{Int32Type, Int64Type};
-use delta_kernel::Engine;
+use delta_kernel::checkpoint::LastCheckpointHintStats;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::{Snapshot, SnapshotRef};
+use delta_kernel::{Engine, KernelError, KernelResult};
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use roaring::RoaringTreemap;
 use url::Url;
@@ -16,6 +17,7 @@ use url::Url;
 use super::disk::Disk;
 use super::executor::Inline;
 use super::log::{CHECKSUM_TAG, DvDescriptor, FileAction};
+use super::parquet::encode_small;
 use super::store::DurableStore;
 use crate::error::{Error, Result, refused};
 
@@ -23,6 +25,7 @@ use crate::error::{Error, Result, refused};
 #[derive(Clone)]
 pub struct Kernel {
     engine: Arc<DefaultEngine<Inline>>,
+    store: Arc<DurableStore>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -50,9 +53,8 @@ impl Kernel {
     /// `temp` is where files are written before they get their name.
     pub fn new(disk: Arc<dyn Disk>, temp: &Path) -> Self {
         let store = Arc::new(DurableStore::new(disk, temp.to_path_buf()));
-        Kernel {
-            engine: Arc::new(DefaultEngineBuilder::new(store).with_task_executor(Arc::new(Inline)).build()),
-        }
+        let builder = DefaultEngineBuilder::new(store.clone()).with_task_executor(Arc::new(Inline));
+        Kernel { engine: Arc::new(builder.build()), store }
     }
 
     /// The newest version and its live files, deletion vectors read.
@@ -130,9 +132,48 @@ impl Kernel {
     pub fn checkpoint(&self, dir: &Path, version: u64) -> Result<Opened> {
         let fail = |e: delta_kernel::KernelError| unreadable(dir, &e);
         let Logged { snapshot, .. } = self.log(dir, Some(version))?;
-        snapshot.checkpoint(self.engine.as_ref(), None).map_err(fail)?;
+        if snapshot.log_segment().checkpoint_version != Some(version) {
+            self.write_checkpoint(snapshot).map_err(fail)?;
+        }
         self.open_at(dir, Some(version))
     }
+
+    /// What the kernel's own `Snapshot::checkpoint` does, but the file is made for being opened: without columns of
+    /// actions that our tables never have, and without the statistics and dictionaries of a large file.
+    fn write_checkpoint(&self, snapshot: SnapshotRef) -> KernelResult<()> {
+        let engine = self.engine.as_ref();
+        let writer = snapshot.create_checkpoint_writer(engine)?;
+        let mut data = writer.checkpoint_data(engine)?;
+        let state = data.state();
+        let mut rows = Vec::new();
+        for part in &mut data {
+            let part = ArrowEngineData::try_from_engine_data(part?.apply_selection_vector()?)?;
+            rows.push(RecordBatch::from(*part));
+        }
+        drop(data);
+        let bytes = encode_small(&slim(&rows)?).map_err(KernelError::generic_err)?;
+        self.store.replace(&writer.checkpoint_path()?, &bytes)?;
+        let state = Arc::into_inner(state).ok_or_else(|| KernelError::internal_error("it is still read"))?;
+        writer.finalize(
+            engine,
+            &LastCheckpointHintStats::from_reconciliation_state(state, bytes.len() as u64, 0)?,
+        )
+    }
+}
+
+/// Actions that a reader need not find a column for, where a log checkpoint has none of them: those of table features
+/// that our tables do not have.
+const OPTIONAL: [&str; 2] = ["domainMetadata", "sidecar"];
+
+fn slim(rows: &[RecordBatch]) -> KernelResult<Vec<RecordBatch>> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let unused = |name: &String| {
+        let none = |rows: &RecordBatch| rows.column_by_name(name).is_none_or(|c| c.null_count() == c.len());
+        OPTIONAL.contains(&name.as_str()) && rows.iter().all(none)
+    };
+    let fields = first.schema_ref().fields().iter().enumerate();
+    let kept: Vec<usize> = fields.filter(|(_, field)| !unused(field.name())).map(|(at, _)| at).collect();
+    Ok(rows.iter().map(|rows| rows.project(&kept)).collect::<Result<_, _>>()?)
 }
 
 fn table_url(dir: &Path) -> Result<Url> {

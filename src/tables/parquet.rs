@@ -11,9 +11,10 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roaring::RoaringTreemap;
 
@@ -24,10 +25,27 @@ use crate::error::{Error, IoContext, Result, refused};
 const READ_ROWS: usize = 8192;
 const READ_BYTES: u64 = 64 << 20;
 
+const CREATED_BY: &str = concat!("millrace ", env!("CARGO_PKG_VERSION"));
+
 pub fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
     let mut encoder = Encoder::new(&rows.schema());
     encoder.write(rows)?;
     encoder.finish()
+}
+
+/// A file of a few rows that is opened far more often than read through: what only helps in large ones is left out.
+pub fn encode_small(rows: &[RecordBatch]) -> Result<Vec<u8>> {
+    let first = rows.first().ok_or_else(|| Error::Bug("a Parquet file of nothing".into()))?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::UNCOMPRESSED)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_dictionary_enabled(false)
+        .set_created_by(CREATED_BY.to_owned())
+        .build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), first.schema(), options).map_err(bug)?;
+    rows.iter().try_for_each(|rows| writer.write(rows)).map_err(bug)?;
+    writer.into_inner().map_err(bug)
 }
 
 /// One file in the making.
@@ -62,7 +80,7 @@ impl Encoder {
 fn writer(schema: &SchemaRef, rows: &RecordBatch) -> Result<ArrowWriter<Vec<u8>>> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(bug)?))
-        .set_created_by(concat!("millrace ", env!("CARGO_PKG_VERSION")).to_owned());
+        .set_created_by(CREATED_BY.to_owned());
     for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
         if mostly_distinct(column) {
             let path = ColumnPath::new(vec![field.name().clone()]);

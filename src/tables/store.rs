@@ -34,6 +34,12 @@ impl DurableStore {
         DurableStore { files: Arc::new(LocalFileSystem::new()), disk, temp, next: Arc::default() }
     }
 
+    /// Writes a file, or puts it in the place of the one that is there.
+    pub fn replace(&self, url: &url::Url, bytes: &[u8]) -> Result<()> {
+        let location = Path::from_url_path(url.path())?;
+        self.write(&location, bytes, &PutMode::Overwrite).map(|_| ())
+    }
+
     fn write(&self, location: &Path, bytes: &[u8], mode: &PutMode) -> Result<PutResult> {
         let target = self.files.path_to_filesystem(location)?;
         let temp = self.temp.join(format!("kernel-{}", self.next.fetch_add(1, Ordering::Relaxed)));

@@ -1,0 +1,142 @@
+//! A hundred thousand small batches, a minute apart by their own clock: what is left on disk, and whether the last batch
+//! takes longer than the thousandth.
+//!
+//! Without waiting for the disk: what is asked is whether work and files grow, not how fast the disk syncs.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use millrace::clock::Clock;
+use millrace::maintain::Policy;
+use millrace::run::Session;
+use millrace::tables::names;
+
+use crate::common::{self, cpu};
+use crate::figures::Figure;
+use crate::hasty::Hasty;
+use crate::place::Place;
+use crate::stream::Stream;
+
+/// Events of a batch.
+const EVENTS: u64 = 6;
+/// Batches whose times are taken together: now and then one has a compaction to take up.
+const WINDOW: u64 = 500;
+const MINUTE: i64 = 60_000_000;
+
+#[derive(Debug)]
+struct Minutes(AtomicI64);
+
+impl Clock for Minutes {
+    fn now_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub fn run(place: &Place) -> Vec<Figure> {
+    let batches = place.size(100_000, 2_000);
+    let root = place.root();
+    let clock = Arc::new(Minutes(AtomicI64::new(1_700_000_000_000_000)));
+    let session = common::open_at(clock.clone(), Arc::new(Hasty), root.path(), false, Policy::default());
+    let mut stream = Stream::new(root.path(), session);
+    let (mut early, mut late) = (Times::default(), Times::default());
+    let mut most = Size::default();
+    for batch in 1..=batches {
+        let events = stream.next(EVENTS);
+        clock.0.fetch_add(MINUTE, Ordering::SeqCst);
+        let before = processor();
+        let wall = stream.commit(&events);
+        let took = (wall, (processor() - before) * 1e3);
+        if batch.abs_diff(1_000) * 2 <= WINDOW {
+            early.push(took);
+        } else if batch + WINDOW > batches {
+            late.push(took);
+        }
+        if batch % WINDOW == 0 {
+            most = most.or(Size::of(&stream.session));
+        }
+        if batch % 10_000 == 0 {
+            eprintln!("  {batch} batches");
+        }
+    }
+    let keys = stream.keys() as f64;
+    let ratio = |of: fn(&Times) -> f64| of(&late) / of(&early);
+    vec![
+        Figure::one("batches", "", batches as f64),
+        Figure::one("keys at the end", "", keys),
+        Figure::one("a batch, around the thousandth: median", "ms", early.median()),
+        Figure::one("a batch, the last: median", "ms", late.median()),
+        Figure::one("last / thousandth, median", "times", ratio(Times::median)).at_most(1.0),
+        Figure::one("a batch, around the thousandth: processor", "ms", early.processor()),
+        Figure::one("a batch, the last: processor", "ms", late.processor()),
+        Figure::one("last / thousandth, processor", "times", ratio(Times::processor)),
+        Figure::one("most live files of a table", "", most.live),
+        Figure::one("most files of a table's folder", "", most.files),
+        Figure::one("most entries of a table's log", "", most.log),
+        Figure::one("most index files of a table", "", most.index),
+    ]
+}
+
+/// Seconds of this process.
+fn processor() -> f64 {
+    let (user, system) = cpu("self");
+    user + system
+}
+
+/// Milliseconds of batches: on the clock, and of the processor.
+#[derive(Default)]
+struct Times(Vec<(f64, f64)>);
+
+impl Times {
+    fn push(&mut self, took: (f64, f64)) {
+        self.0.push(took);
+    }
+
+    fn median(&self) -> f64 {
+        let mut wall: Vec<f64> = self.0.iter().map(|(wall, _)| *wall).collect();
+        wall.sort_by(f64::total_cmp);
+        wall.get(wall.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// The mean: the system counts in steps that are as long as a batch.
+    fn processor(&self) -> f64 {
+        self.0.iter().map(|(_, cpu)| cpu).sum::<f64>() / self.0.len() as f64
+    }
+}
+
+/// What one table has at most.
+#[derive(Default)]
+struct Size {
+    live: f64,
+    files: f64,
+    log: f64,
+    index: f64,
+}
+
+impl Size {
+    fn of(session: &Session) -> Size {
+        session.root.states.iter().fold(Size::default(), |most, state| {
+            let dir = &state.table.def.dir;
+            most.or(Size {
+                live: state.table.files.len() as f64,
+                files: entries(dir),
+                log: entries(&names::log_dir(dir)),
+                index: entries(&names::index_dir(dir)),
+            })
+        })
+    }
+
+    fn or(self, o: Size) -> Size {
+        Size {
+            live: self.live.max(o.live),
+            files: self.files.max(o.files),
+            log: self.log.max(o.log),
+            index: self.index.max(o.index),
+        }
+    }
+}
+
+fn entries(dir: &Path) -> f64 {
+    fs::read_dir(dir).unwrap().count() as f64
+}
