@@ -28,11 +28,12 @@ pub fn open(folder: &Path, mirror: bool, policy: Policy) -> Session {
 }
 
 pub fn open_on(disk: Arc<dyn Disk>, folder: &Path, mirror: bool, policy: Policy) -> Session {
-    open_at(clock::system(), disk, folder, mirror, policy)
+    open_with(pipeline(), clock::system(), disk, folder, mirror, policy)
 }
 
-/// The same, at a time of its own.
-pub fn open_at(
+/// The same with a pipeline and a time of its own.
+pub fn open_with(
+    pipeline: Arc<Pipeline>,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
     folder: &Path,
@@ -44,7 +45,7 @@ pub fn open_at(
         checkpoint: folder.join("checkpoint"),
         database: mirror.then(|| folder.join("database/orders.db")),
     };
-    Session::open(&places, pipeline(), disk, clock, policy).unwrap()
+    Session::open(&places, pipeline, disk, clock, policy).unwrap()
 }
 
 /// Writes the events to a file of lines below `folder` and reads it as `run` would, under the name of file `number`.

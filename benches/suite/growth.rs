@@ -1,26 +1,53 @@
 //! A hundred thousand small batches, a minute apart by their own clock: what is left on disk, and whether the last batch
 //! takes longer than the thousandth.
 //!
-//! Without waiting for the disk: what is asked is whether work and files grow, not how fast the disk syncs.
+//! Two tables, beside the ledger and quarantine, and without waiting for the disk: what is asked is whether work and files
+//! grow, not how fast the disk syncs, and each table is kept for itself.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 use millrace::clock::Clock;
 use millrace::maintain::Policy;
+use millrace::pipeline;
 use millrace::run::Session;
 use millrace::tables::names;
 
-use crate::common::{self, cpu};
+use crate::common::{self, Dice, cpu, ms};
 use crate::figures::Figure;
 use crate::hasty::Hasty;
 use crate::place::Place;
-use crate::stream::Stream;
 
 /// Events of a batch.
 const EVENTS: u64 = 6;
+/// Of a hundred events, those about orders that the tables have.
+const UPDATES: u64 = 70;
+const PIPELINE: &str = r#"
+version = 1
+name = "growth"
+[source]
+path = "unused"
+[event]
+key = "$.id"
+sequence = [{ path = "$.version", type = "int64" }]
+[tables.customer]
+key = ["id"]
+[tables.customer.columns]
+id = "$.customer.id"
+name = "$.customer.name"
+[tables.line]
+each = "$.lines[*]"
+owner = ["order_id"]
+key = ["order_id", "item_id"]
+[tables.line.columns]
+order_id = "$.id"
+item_id = "@.item"
+quantity = { path = "@.quantity", type = "int64" }
+customer_id = { path = "$.customer.id", references = "customer.id" }
+"#;
 /// Batches whose times are taken together: now and then one has a compaction to take up.
 const WINDOW: u64 = 500;
 const MINUTE: i64 = 60_000_000;
@@ -38,33 +65,37 @@ pub fn run(place: &Place) -> Vec<Figure> {
     let batches = place.size(100_000, 2_000);
     let root = place.root();
     let clock = Arc::new(Minutes(AtomicI64::new(1_700_000_000_000_000)));
-    let session = common::open_at(clock.clone(), Arc::new(Hasty), root.path(), false, Policy::default());
-    let mut stream = Stream::new(root.path(), session);
+    let pipeline = Arc::new(pipeline::parse(PIPELINE, "growth.toml").unwrap());
+    let disk = Arc::new(Hasty);
+    let mut session = common::open_with(pipeline, clock.clone(), disk, root.path(), false, Policy::default());
+    let mut orders = Orders { versions: Vec::new(), dice: Dice(1) };
     let (mut early, mut late) = (Times::default(), Times::default());
     let mut most = Size::default();
     for batch in 1..=batches {
-        let events = stream.next(EVENTS);
+        let events: Vec<String> = (0..EVENTS).map(|_| orders.next()).collect();
         clock.0.fetch_add(MINUTE, Ordering::SeqCst);
-        let before = processor();
-        let wall = stream.commit(&events);
-        let took = (wall, (processor() - before) * 1e3);
+        let intake = common::intake(&session, root.path(), batch, &events);
+        let (begin, before) = (Instant::now(), processor());
+        session.run_batch(intake).unwrap();
+        session.maintain().unwrap();
+        let took = (ms(begin), (processor() - before) * 1e3);
         if batch.abs_diff(1_000) * 2 <= WINDOW {
             early.push(took);
         } else if batch + WINDOW > batches {
             late.push(took);
         }
         if batch % WINDOW == 0 {
-            most = most.or(Size::of(&stream.session));
+            most = most.or(Size::of(&session));
         }
         if batch % 10_000 == 0 {
             eprintln!("  {batch} batches");
         }
     }
-    let keys = stream.keys() as f64;
+    let keys: usize = session.root.states.iter().map(|s| s.index.len()).sum();
     let ratio = |of: fn(&Times) -> f64| of(&late) / of(&early);
     vec![
         Figure::one("batches", "", batches as f64),
-        Figure::one("keys at the end", "", keys),
+        Figure::one("keys at the end", "", keys as f64),
         Figure::one("a batch, around the thousandth: median", "ms", early.median()),
         Figure::one("a batch, the last: median", "ms", late.median()),
         Figure::one("last / thousandth, median", "times", ratio(Times::median)).at_most(1.0),
@@ -76,6 +107,30 @@ pub fn run(place: &Place) -> Vec<Figure> {
         Figure::one("most entries of a table's log", "", most.log),
         Figure::one("most index files of a table", "", most.index),
     ]
+}
+
+/// Orders of one to four lines, new and told again.
+struct Orders {
+    versions: Vec<u32>,
+    dice: Dice,
+}
+
+impl Orders {
+    fn next(&mut self) -> String {
+        let known = self.versions.len() as u64;
+        let order = if known > 0 && self.dice.below(100) < UPDATES { self.dice.below(known) } else { known };
+        if order == known {
+            self.versions.push(0);
+        }
+        let version = &mut self.versions[order as usize];
+        *version += 1;
+        let item = |line: u64| format!(r#"{{"item":"i{}","quantity":{version}}}"#, order % 997 + line);
+        let lines: Vec<String> = (0..order % 4 + 1).map(item).collect();
+        let (customer, lines) = (order % 5_000, lines.join(","));
+        format!(
+            r#"{{"id":"o{order}","version":{version},"customer":{{"id":"c{customer}","name":"n{customer}"}},"lines":[{lines}]}}"#
+        )
+    }
 }
 
 /// Seconds of this process.

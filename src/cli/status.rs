@@ -10,8 +10,8 @@ use super::{Global, Output, database, load_pipeline, paths};
 use crate::cell::write_timestamp;
 use crate::commit::record::Record;
 use crate::error::{IoContext, Result};
-use crate::mirror::TableRef;
 use crate::mirror::inspect::Inspector;
+use crate::mirror::{self, TableRef};
 use crate::pipeline::model::Pipeline;
 use crate::report::BatchReport;
 use crate::report::lines::{self, thousands};
@@ -35,7 +35,7 @@ pub fn exec(global: &Global, _args: StatusArgs) -> Result<u8> {
     let running = root::holder(&paths)?;
     let last = last_report(&paths.own)?;
     let db = database(&pipeline);
-    let mirror = if db.exists() { Some(look(&db, &pipeline)) } else { None };
+    let mirror = (db.exists() || mirror::is_in_the_making(&db)).then(|| look(&db, &pipeline));
     let out = Output::new(global.json);
     let batch = record.as_ref().map_or(0, |r| r.batch);
     // A mirror that is being made, or is damaged, must not keep the rest from being told.

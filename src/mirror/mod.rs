@@ -6,11 +6,13 @@
 //!
 //! A rebuild, too, is one transaction in the same file rather than a new file renamed over the old one: SQLite
 //! finds the log of a database by its name, so a reader that opened the old file but not yet its log would read
-//! the new log with the old pages. The price is a log as large as the database, once, until the commit.
+//! the new log with the old pages. The price is a log as large as the database, once, until the commit. Where there is
+//! no file yet there is no such reader: see [`hidden`].
 
 mod bind;
 pub mod ddl;
 mod fault;
+mod hidden;
 mod indexes;
 pub mod inspect;
 mod open;
@@ -24,6 +26,8 @@ mod write;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod hidden_tests;
+#[cfg(test)]
 mod orders_tests;
 #[cfg(test)]
 mod tests;
@@ -36,11 +40,12 @@ use rusqlite::Connection;
 
 pub use bind::{Column, canonical};
 pub use ddl::{Ddl, SystemTable};
+pub use hidden::is_in_the_making;
 
 use crate::batch::KeyPart;
 use crate::error::{Error, Result};
 use crate::pipeline::model::Pipeline;
-use open::{FileIdentity, Identity, Opened};
+use open::{FileIdentity, Identity, Opened, Stored};
 
 /// The mirror, open for writing. One at a time: the caller holds the root's lock.
 pub struct Mirror {
@@ -63,6 +68,8 @@ pub struct Mirror {
     /// Held while it is open; see [`open::reserve`].
     reserved: Option<open::Reserved>,
     most_log: u64,
+    /// In the making, under another name than [`Mirror::path`].
+    hidden: Option<hidden::Hidden>,
     /// See [`Mirror::expect_many`].
     many_come: bool,
     lacks_indexes: bool,
@@ -138,7 +145,7 @@ pub struct CatchUp<'a> {
 }
 
 impl Mirror {
-    /// Opens the mirror, or makes it. A file that is damaged, or mirrors another root or pipeline, is moved aside
+    /// Opens the mirror, or makes it, hidden at first (see [`Mirror::show`]). A file that is damaged, or mirrors another root or pipeline, is moved aside
     /// to `<name>.damaged-<n>` or `<name>.old-<n>`; the notes say so.
     ///
     /// # Errors
@@ -179,6 +186,7 @@ impl Mirror {
             patience: open::PATIENCE,
             reserved: None,
             most_log: write::MOST_LOG_BYTES,
+            hidden: None,
             many_come: false,
             lacks_indexes: false,
             cutting: write::Cutting::default(),
@@ -186,7 +194,7 @@ impl Mirror {
     }
 
     /// After [`Outcome::Lost`], or at first: leaves the old file, which is moved aside if it was damaged, and opens
-    /// what is at the path now or makes it.
+    /// what is at the path now or makes it, hidden at first.
     ///
     /// # Errors
     /// As [`Mirror::open`].
@@ -195,6 +203,12 @@ impl Mirror {
         // once the database has moved; a sound one has none left when it is closed.)
         drop(self.conn.take());
         let mut notes = Vec::new();
+        if self.hidden.take().is_some() {
+            // Of it there is nothing to keep.
+            hidden::remove(&self.path)?;
+            let (state, notes) = self.reopen()?;
+            return Ok((state, notes));
+        }
         let log = open::beside(&self.path, "-wal");
         if open::file_identity(&self.path) == self.files.database {
             if self.damaged {
@@ -214,8 +228,17 @@ impl Mirror {
         if self.reserved.is_none() || !open::reservation(&self.path).exists() {
             self.reserved = Some(open::reserve(&self.path, self.patience)?);
         }
-        let Opened { conn, stored } =
-            open::open(&self.path, &self.ddl, &self.identity, self.patience, &mut notes)?;
+        let Opened { conn, stored } = match std::fs::symlink_metadata(&self.path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let (hidden, conn) = hidden::make(&self.path, &self.ddl, &self.identity)?;
+                self.hidden = Some(hidden);
+                Opened { conn, stored: Stored::default() }
+            }
+            _ => {
+                hidden::remove(&self.path)?;
+                open::open(&self.path, &self.ddl, &self.identity, self.patience, &mut notes)?
+            }
+        };
         self.version = open::version(&conn).map_err(|e| fault::named(&self.path, "reading the mirror", e))?;
         self.conn = Some(conn);
         self.damaged = false;
@@ -266,7 +289,7 @@ impl Mirror {
     /// # Errors
     /// As [`inspect::Inspector::count`].
     pub fn count_if_small(&self, table: TableRef<'_>) -> Result<Option<u64>> {
-        let size = std::fs::metadata(&self.path).map_or(u64::MAX, |m| m.len());
+        let size = std::fs::metadata(self.at()).map_or(u64::MAX, |m| m.len());
         if size > open::CHECK_UP_TO {
             return Ok(None);
         }
@@ -281,8 +304,8 @@ impl Mirror {
 
     fn files_now(&self) -> Files {
         Files {
-            database: open::file_identity(&self.path),
-            log: open::file_identity(&open::beside(&self.path, "-wal")),
+            database: open::file_identity(self.at()),
+            log: open::file_identity(&open::beside(self.at(), "-wal")),
         }
     }
 
@@ -292,6 +315,11 @@ impl Mirror {
     /// As [`inspect::Inspector::orphans`].
     pub fn orphans(&self) -> Result<Vec<inspect::Orphans>> {
         inspect::orphans(self.connection()?, &self.ddl, &self.path)
+    }
+
+    /// Where it is now.
+    fn at(&self) -> &Path {
+        self.hidden.as_ref().map_or(&self.path, hidden::Hidden::path)
     }
 
     fn connection(&self) -> Result<&Connection> {

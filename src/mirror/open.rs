@@ -141,21 +141,37 @@ fn refusal(path: &Path, e: rusqlite::Error) -> Refusal {
     if damage(&e) { damaged(reason(&e)) } else { Refusal::Fatal(named(path, "opening the mirror", e)) }
 }
 
-/// A connection that writes. Foreign keys are declared for the eye and for tools; enforcing them would make the
-/// order of tables within a batch matter, and an event may well name an item that no event has described.
+/// A connection that writes so that readers see whole batches and a power cut leaves one.
+pub fn writer(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    let conn = connection(path, patience)?;
+    conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", 8_000, |_| Ok(()))?;
+    conn.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(()))?;
+    Ok(conn)
+}
+
+/// A connection to a file that nobody else has, and that is thrown away should the process die: no log, no syncs. What
+/// one statement or transaction changed can still be taken back.
+pub fn unlogged(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = connection(path, Duration::ZERO)?;
+    conn.pragma_update_and_check(None, "locking_mode", "exclusive", |_| Ok(()))?;
+    conn.pragma_update_and_check(None, "journal_mode", "memory", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "off")?;
+    Ok(conn)
+}
+
+/// Foreign keys are declared for the eye and for tools; enforcing them would make the order of tables within a batch
+/// matter, and an event may well name an item that no event has described.
 /// The cache (64 MiB at most, taken only when used) holds what one batch touches: with 16 MiB, pages of large
 /// batches were written to the log several times, at half the speed.
-fn writer(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+fn connection(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(plain(path), flags)?;
     conn.busy_timeout(patience)?;
     conn.pragma_update(None, "foreign_keys", false)?;
-    conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-    conn.pragma_update(None, "synchronous", "full")?;
     conn.pragma_update(None, "cache_size", -65_536)?;
-    conn.pragma_update_and_check(None, "wal_autocheckpoint", 8_000, |_| Ok(()))?;
-    conn.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(()))?;
     conn.set_prepared_statement_cache_capacity(256);
     Ok(conn)
 }
@@ -171,7 +187,7 @@ pub fn version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("PRAGMA data_version", [], |r| r.get(0))
 }
 
-fn create(conn: &mut Connection, ddl: &Ddl, identity: &Identity) -> rusqlite::Result<()> {
+pub fn create(conn: &mut Connection, ddl: &Ddl, identity: &Identity) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute(&ddl.state.sql, [])?;
     for table in &ddl.tables {

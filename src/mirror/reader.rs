@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::fault::named;
+use super::hidden;
 use super::open::{beside, plain, resolved};
 use crate::error::{Error, Result};
 
@@ -16,6 +17,13 @@ use crate::error::{Error, Result};
 /// `Config` if there is none, `Busy` while somebody holds all of it, `Corrupt` if it is no database, `Io`.
 pub fn open(path: &Path) -> Result<Connection> {
     if !std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0) {
+        if hidden::is_in_the_making(path) {
+            return Err(Error::Config(format!(
+                "the mirror {} is being made: it is there once the first files are in, or ten seconds after \
+                 `millrace run` began; if nothing runs, `millrace run --once` makes it",
+                path.display()
+            )));
+        }
         return Err(Error::Config(format!(
             "there is no mirror at {}: `millrace run --once` makes it (without --no-mirror, and unless the \
              pipeline says `sqlite = false`)",

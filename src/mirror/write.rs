@@ -255,9 +255,9 @@ impl Mirror {
         )))
     }
 
-    fn lost(&mut self, how: &str) -> Outcome {
+    pub(super) fn lost(&mut self, how: &str) -> Outcome {
         // The database is in its place, so it is its log that is gone, and with it what was not checkpointed.
-        self.damaged |= super::open::file_identity(&self.path) == self.files.database;
+        self.damaged |= super::open::file_identity(self.at()) == self.files.database;
         Outcome::Lost(format!("the mirror {} {how}", self.path.display()))
     }
 

@@ -28,8 +28,10 @@ pub struct Kept {
     failed: Option<Tried>,
     /// When it was last filled because of what somebody else did to it, and what that took.
     refilled: Option<Tried>,
-    /// The last try to make its indexes failed.
-    unindexed: Option<Tried>,
+    /// The last try to complete it failed.
+    incomplete: Option<Tried>,
+    /// It was in the making when it was last at rest.
+    making: bool,
     /// Batches come one after the other.
     many: bool,
     /// What was said about its being behind, so that it is said once.
@@ -53,6 +55,14 @@ impl Tried {
     }
 }
 
+/// The indexes first: as long as nobody sees it, that needs no log.
+fn complete(mirror: &mut Mirror, batch: u64, pause: &AtomicBool) -> Result<Outcome> {
+    match mirror.index(batch, pause)? {
+        Outcome::Done if mirror.is_hidden() && !mirror.lacks_indexes() => mirror.show(),
+        outcome => Ok(outcome),
+    }
+}
+
 /// How long another writer is waited for: at first, and while the mirror is behind because of one.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(100));
 
@@ -70,7 +80,8 @@ impl Kept {
             lost: true,
             failed: None,
             refilled: None,
-            unindexed: None,
+            incomplete: None,
+            making: false,
             many: false,
             told: None,
         };
@@ -90,6 +101,12 @@ impl Kept {
         self.failed.is_some()
     }
 
+    /// It is in the making, and nothing keeps it from being shown soon.
+    pub fn is_in_the_making(&self) -> bool {
+        let stuck = self.lost || self.failed.is_some() || self.incomplete.is_some();
+        !stuck && if self.beside.would_wait() { self.making } else { self.mirror().is_hidden() }
+    }
+
     fn mirror(&self) -> MutexGuard<'_, Mirror> {
         self.beside.mirror()
     }
@@ -107,41 +124,58 @@ impl Kept {
             if many {
                 mirror.expect_many();
             }
-            mirror.apply(batch, &changes)
+            match mirror.apply(batch, &changes)? {
+                Outcome::Done if mirror.is_hidden() && (!many || mirror.was_hidden_long()) => mirror.show(),
+                outcome => Ok(outcome),
+            }
         });
         Vec::new()
     }
 
-    /// Many batches come, or have come; see [`Mirror::expect_many`].
+    /// Many batches come, or have come: see [`Mirror::expect_many`], and a mirror in the making is shown when they are in.
     pub fn expect_many(&mut self, many: bool) {
         self.many = many;
     }
 
-    /// Begins to make the indexes that were put off, if there are such: an end that is asked for before is waited for no
-    /// longer than one takes. Nothing else may be under way.
-    pub fn index(&mut self, root: &Root) {
+    /// Begins what was put off while many batches came, if anything was: indexes are made, and a mirror in the making is
+    /// shown. An end that is asked for before is waited for no longer than one index takes. Nothing else may be under way.
+    pub fn complete(&mut self, root: &Root) {
         let batch = root.record.batch;
-        if self.may_index(batch) {
-            self.beside.begin(batch, move |mirror, pause| mirror.index(batch, pause));
+        if self.may_complete(batch) {
+            self.beside.begin(batch, move |mirror, pause| complete(mirror, batch, pause));
         }
     }
 
-    /// Makes all of them.
+    /// Does all of it.
     pub fn finish(&mut self, root: &Root) -> Vec<String> {
         let batch = root.record.batch;
+        self.end_with(root, |mirror| complete(mirror, batch, &AtomicBool::new(false)))
+    }
+
+    /// Does of it what cannot be left to the next start: that makes indexes that are missing, but knows of no mirror in the
+    /// making.
+    pub fn leave(&mut self, root: &Root) -> Vec<String> {
+        self.end_with(root, Mirror::show)
+    }
+
+    fn end_with(&mut self, root: &Root, work: impl FnOnce(&mut Mirror) -> Result<Outcome>) -> Vec<String> {
+        let batch = root.record.batch;
         let (mut notes, _) = self.settle(root);
-        if self.may_index(batch) {
+        if self.may_complete(batch) {
             let begin = Instant::now();
-            let outcome = self.mirror().index(batch, &AtomicBool::new(false));
+            let outcome = work(&mut self.mirror());
             self.beside.end(Ended { batch, outcome, took: begin.elapsed() });
             notes.extend(self.settle(root).0);
         }
         notes
     }
 
-    fn may_index(&self, batch: u64) -> bool {
+    fn may_complete(&self, batch: u64) -> bool {
         let level = !self.lost && self.failed.is_none() && self.state == State::Level(batch);
-        level && !self.unindexed.is_some_and(|tried| tried.is_recent(10)) && self.mirror().lacks_indexes()
+        let mirror = || self.mirror();
+        level
+            && !self.incomplete.is_some_and(|tried| tried.is_recent(10))
+            && (mirror().lacks_indexes() || mirror().is_hidden())
     }
 
     /// Asking for it would have to wait.
@@ -156,7 +190,9 @@ impl Kept {
             return (notes, Duration::ZERO);
         };
         let begin = Instant::now();
-        let of_indexes = self.state == State::Level(batch);
+        let making = self.mirror().is_hidden();
+        self.making = making;
+        let was_level = self.state == State::Level(batch);
         let done = match outcome {
             Ok(Outcome::Lost(how)) => {
                 notes.push(format!("{how}; it is made again from the tables"));
@@ -167,9 +203,9 @@ impl Kept {
                 Ok(())
             }
             // It is level all the same.
-            Err(e) if of_indexes => {
-                notes.push(format!("indexes of the mirror are made later: {e}"));
-                self.unindexed = Some(Tried { at: begin, took: took.max(Duration::from_secs(1)) });
+            Err(e) if was_level => {
+                notes.push(format!("the mirror is completed later: {e}"));
+                self.incomplete = Some(Tried { at: begin, took: took.max(Duration::from_secs(1)) });
                 return (notes, took);
             }
             Err(e) => Err(e),
@@ -341,6 +377,8 @@ impl Kept {
         self.lost = true;
         let (state, more) = self.mirror().restore()?;
         self.lost = false;
+        let making = self.mirror().is_hidden();
+        self.making = making;
         notes.extend(more);
         self.state = state;
         Ok(())

@@ -138,7 +138,10 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
     let went = live.go();
     live.tell_notes();
     went?;
-    if !stop.is_set() {
+    if stop.is_set() {
+        live.session.leave_mirror();
+        live.tell_notes();
+    } else {
         live.session.finish_unless(&|| stop.is_set())?;
         // Nobody will look after it later.
         live.tell_notes();
@@ -193,8 +196,8 @@ impl Live<'_> {
                 return Ok(());
             }
             // All that was there at the start is taken. What came meanwhile is live: where it never stops coming,
-            // no listing would ever be empty.
-            if first && !self.options.once {
+            // no listing would ever be empty. Whoever is told so looks for the mirror.
+            if first && !self.options.once && !self.session.mirror_is_in_the_making() {
                 self.ended.seconds = self.started.elapsed().as_secs_f64();
                 self.observer.caught_up(&self.ended);
                 first = false;
@@ -309,7 +312,7 @@ impl Live<'_> {
         self.lull.broken();
         self.tell(last);
         if taken.is_ok() && !self.stop.is_set() {
-            self.session.index_mirror();
+            self.session.complete_mirror();
         }
         self.tell_notes();
         taken

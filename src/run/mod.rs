@@ -187,9 +187,16 @@ impl Session {
     }
 
     /// What was put off while many batches came. The mirror must be at rest.
-    fn index_mirror(&mut self) {
+    fn complete_mirror(&mut self) {
         if let Some(mirror) = &mut self.mirror {
-            mirror.index(&self.root);
+            mirror.complete(&self.root);
+        }
+    }
+
+    /// For an end that does not wait for [`Session::finish`].
+    fn leave_mirror(&mut self) {
+        if let Some(mirror) = &mut self.mirror {
+            self.notes.extend(mirror.leave(&self.root));
         }
     }
 
@@ -202,7 +209,7 @@ impl Session {
         let mut notes = std::mem::take(&mut self.notes);
         if let Some(mirror) = &mut self.mirror {
             notes.extend(mirror.mend(&self.root));
-            mirror.index(&self.root);
+            mirror.complete(&self.root);
         }
         notes
     }
@@ -210,6 +217,11 @@ impl Session {
     /// The mirror is taking a batch, or making indexes.
     fn is_mirroring(&self) -> bool {
         self.mirror.as_ref().is_some_and(level::Kept::is_at_work)
+    }
+
+    /// Nobody sees it yet, but soon.
+    fn mirror_is_in_the_making(&self) -> bool {
+        self.mirror.as_ref().is_some_and(level::Kept::is_in_the_making)
     }
 
     fn mirror_is_behind(&self) -> bool {

@@ -46,6 +46,9 @@ fn base() -> &'static Base {
         let dir = folders::quick();
         let (folder, source) = (dir.path(), dir.path().join("input_events"));
         let taking = Taking::new(&source, 4);
+        // There is one before the first batch, so that it is seen while batches come.
+        fs::create_dir_all(&source).unwrap();
+        taking.take(folder, &mut Told::default()).unwrap();
         for (batch, kept) in [(1, Some("old")), (2, None), (3, Some("now"))] {
             add(&source, &format!("b{batch}"), batch, 24, 6);
             // Somebody who still has the file open when the run ends keeps SQLite from folding the log into it.

@@ -111,9 +111,13 @@ fn restart(place: &Place, files: u64) {
     run.stop();
 }
 
-/// Files in the ledger whose last range was taken, and orders.
+/// Files in the ledger whose last range was taken, and orders. None while the mirror is in the making.
 fn taken(place: &Place) -> (u64, u64) {
-    let db = Connection::open(place.path("database/orders.db")).unwrap();
+    let db = place.path("database/orders.db");
+    if !db.exists() {
+        return (0, 0);
+    }
+    let db = Connection::open(db).unwrap();
     db.busy_timeout(Duration::from_secs(30)).unwrap();
     let count = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap() as u64;
     (
