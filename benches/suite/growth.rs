@@ -92,6 +92,8 @@ pub fn run(place: &Place) -> Vec<Figure> {
         }
     }
     let keys: usize = session.root.states.iter().map(|s| s.index.len()).sum();
+    drop(session);
+    root.remove();
     let ratio = |of: fn(&Times) -> f64| of(&late) / of(&early);
     vec![
         Figure::one("batches", "", batches as f64),

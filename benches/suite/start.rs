@@ -54,6 +54,7 @@ pub fn run(place: &Place) -> Vec<Figure> {
         first.push(seconds);
         peak.push(mb);
     }
+    root.remove();
     vec![
         Figure::one("files in the ledger", "", ledger as f64),
         Figure::one("keys", "", keys as f64),

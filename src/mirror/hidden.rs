@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::ddl::Ddl;
 use super::fault::named;
 use super::open::{self, Identity};
-use super::{Mirror, Outcome};
+use super::{Files, Mirror, Outcome};
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
 
@@ -44,12 +44,20 @@ pub fn is_in_the_making(path: &Path) -> bool {
     beside(path).exists()
 }
 
+/// Nothing of a mirror lies at `path`, nor a log that could be taken for its.
+pub fn may_grow(path: &Path) -> bool {
+    let free = |suffix: &&str| {
+        let found = std::fs::symlink_metadata(open::beside(path, suffix));
+        found.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    };
+    ["", "-journal", "-wal", "-shm"].iter().all(|suffix| free(suffix))
+}
+
 /// Makes an empty one.
 ///
 /// # Errors
 /// `Io`, `Busy`: nothing can be written there.
 pub fn make(path: &Path, ddl: &Ddl, identity: &Identity) -> Result<(Hidden, Connection)> {
-    remove(path)?;
     let hidden = beside(path);
     let made = open::unlogged(&hidden).and_then(|mut conn| {
         open::create(&mut conn, ddl, identity)?;
@@ -93,20 +101,17 @@ impl Mirror {
         let sql = |e| named(&self.path, "making", e);
         // A file that readers find must keep a log already: whoever is first would keep us from it.
         drop(self.conn.take());
-        let shown = open::writer(&hidden, self.patience)
-            .map(drop)
-            .map_err(sql)
-            .and_then(|()| publish(&hidden, &self.path));
+        let shown = open::writer(&hidden, self.patience).map(drop).map_err(sql);
+        let shown = shown.and_then(|()| publish(&hidden, &self.path));
         fault::point("mirror.shown");
-        let path = match &shown {
-            Ok(true) => {
-                self.hidden = None;
-                &self.path
-            }
-            _ => &hidden,
-        };
+        if matches!(shown, Ok(true)) {
+            self.hidden = None;
+        }
+        // Should it not open, it is lost.
+        self.files = Files::NONE;
+        let path = self.at();
         let conn =
-            if self.hidden.is_none() { open::writer(path, self.patience) } else { open::unlogged(path) };
+            if self.hidden.is_some() { open::unlogged(path) } else { open::writer(path, self.patience) };
         let conn = conn.map_err(sql)?;
         self.version = open::version(&conn).map_err(sql)?;
         self.conn = Some(conn);
@@ -122,6 +127,9 @@ impl Mirror {
 fn publish(hidden: &Path, path: &Path) -> Result<bool> {
     File::open(hidden).and_then(|file| file.sync_all()).at("syncing", hidden)?;
     fault::point("mirror.synced");
+    if std::fs::symlink_metadata(path).is_err() {
+        open::remove_orphaned_log(path)?;
+    }
     match renameat_with(CWD, hidden, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(false),

@@ -102,6 +102,31 @@ fn a_sound_mirror_that_takes_its_place_is_taken_up() {
     assert_eq!(everything(&place), everything(&other));
 }
 
+/// SQLite would replay it into the new file.
+#[test]
+fn a_log_of_another_database_is_never_taken_for_its_own() {
+    let (place, other) = (place(), self::place());
+    let mut theirs = filled(&other);
+    assert_eq!(theirs.apply(2, &[change(LINE, &lines(40), true)]).unwrap(), Outcome::Done);
+    let log = |place: &Place| open::beside(&place.path, "-wal");
+    // Before it is made, and while it is.
+    for before in [true, false] {
+        let begun = |place: &Place| if before { None } else { Some(begun(place)) };
+        let mut mirror = begun(&place);
+        std::fs::copy(log(&other), log(&place)).unwrap();
+        std::fs::write(open::beside(&place.path, "-journal"), "torn").unwrap();
+        let mut mirror = mirror.take().unwrap_or_else(|| open(&place).0);
+        assert_eq!(mirror.is_hidden(), !before);
+        fill(&mut mirror, 3);
+        assert_eq!(inspector(&place).batch().unwrap(), Some(3));
+        assert_eq!(inspector(&place).count(TableRef::Pipeline(LINE)).unwrap(), 2);
+        assert_eq!(inspector(&place).integrity().unwrap(), Vec::<String>::new());
+        drop(mirror);
+        std::fs::remove_file(&place.path).unwrap();
+        open::remove_orphaned_log(&place.path).unwrap();
+    }
+}
+
 #[test]
 fn one_that_is_deleted_is_begun_anew() {
     let place = place();

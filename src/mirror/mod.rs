@@ -82,6 +82,10 @@ struct Files {
     log: Option<FileIdentity>,
 }
 
+impl Files {
+    const NONE: Files = Files { database: None, log: None };
+}
+
 /// How far the mirror is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -178,7 +182,7 @@ impl Mirror {
             ddl,
             identity,
             conn: None,
-            files: Files { database: None, log: None },
+            files: Files::NONE,
             damaged: false,
             history: None,
             version: 0,
@@ -228,16 +232,13 @@ impl Mirror {
         if self.reserved.is_none() || !open::reservation(&self.path).exists() {
             self.reserved = Some(open::reserve(&self.path, self.patience)?);
         }
-        let Opened { conn, stored } = match std::fs::symlink_metadata(&self.path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let (hidden, conn) = hidden::make(&self.path, &self.ddl, &self.identity)?;
-                self.hidden = Some(hidden);
-                Opened { conn, stored: Stored::default() }
-            }
-            _ => {
-                hidden::remove(&self.path)?;
-                open::open(&self.path, &self.ddl, &self.identity, self.patience, &mut notes)?
-            }
+        hidden::remove(&self.path)?;
+        let Opened { conn, stored } = if hidden::may_grow(&self.path) {
+            let (hidden, conn) = hidden::make(&self.path, &self.ddl, &self.identity)?;
+            self.hidden = Some(hidden);
+            Opened { conn, stored: Stored::default() }
+        } else {
+            open::open(&self.path, &self.ddl, &self.identity, self.patience, &mut notes)?
         };
         self.version = open::version(&conn).map_err(|e| fault::named(&self.path, "reading the mirror", e))?;
         self.conn = Some(conn);

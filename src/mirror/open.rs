@@ -374,8 +374,8 @@ pub fn reserve(path: &Path, patience: Duration) -> Result<Reserved> {
 }
 
 /// A log without its database says nothing, and would be taken for the log of the one that is made next.
-fn remove_orphaned_log(path: &Path) -> Result<()> {
-    for suffix in ["-wal", "-shm"] {
+pub fn remove_orphaned_log(path: &Path) -> Result<()> {
+    for suffix in ["-journal", "-wal", "-shm"] {
         remove(&beside(path, suffix))?;
     }
     Ok(())
