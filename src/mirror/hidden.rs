@@ -50,7 +50,7 @@ pub fn may_grow(path: &Path) -> bool {
         let found = std::fs::symlink_metadata(open::beside(path, suffix));
         found.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
     };
-    ["", "-journal", "-wal", "-shm"].iter().all(|suffix| free(suffix))
+    ["", "-journal", "-wal", "-shm"].iter().all(free)
 }
 
 /// Makes an empty one.
