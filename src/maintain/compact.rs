@@ -135,7 +135,8 @@ pub fn choose(table: &Table, policy: &Policy) -> Option<Vec<FileId>> {
     let full = tiers.find_map(|files| {
         let files = by_size(files.iter().map(|id| (*id, &table.files[id])));
         let files = together(&files, SHARE);
-        (files.len() >= policy.fan_in).then(|| in_order(files))
+        let most = files.len().min(policy.fan_in * LATE);
+        (files.len() >= policy.fan_in).then(|| in_order(&files[..most]))
     });
     let files = full.or_else(|| hollow(table, policy))?;
     let (mut bytes, mut rows) = (0, 0);

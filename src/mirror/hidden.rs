@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -15,12 +16,14 @@ use rustix::io::Errno;
 use super::ddl::Ddl;
 use super::fault::named;
 use super::open::{self, Identity};
-use super::{Files, Mirror, Outcome};
+use super::{Mirror, Outcome};
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
 
 /// However long the backlog: after so long there is something to look at.
 const LONGEST: Duration = Duration::from_secs(10);
+
+pub const GONE: &str = "in the making was deleted, or another file has its place";
 
 #[derive(Debug)]
 pub struct Hidden {
@@ -36,7 +39,7 @@ impl Hidden {
 
 /// Where the mirror at `path` grows.
 pub fn beside(path: &Path) -> PathBuf {
-    open::beside(path, ".new")
+    open::beside(path, ".in-the-making")
 }
 
 /// Some process makes the mirror at `path`, or was killed while it did.
@@ -87,39 +90,56 @@ impl Mirror {
         self.hidden.as_ref().is_some_and(|hidden| hidden.since.elapsed() >= LONGEST)
     }
 
-    /// Gives a mirror in the making its name. What it holds is durable before that.
+    /// What was written unsynced begins to reach the disk, beside whatever comes next. (SQLite's locks on the file end with
+    /// any descriptor of it that we close; what keeps others away is the one beside it, see [`open::reserve`].)
+    pub(super) fn begin_sync(&self) -> Option<JoinHandle<()>> {
+        let path = self.hidden.as_ref()?.path.clone();
+        let sync = move || _ = File::open(path).and_then(|file| file.sync_data());
+        Builder::new().name("mirror sync".into()).spawn(sync).ok()
+    }
+
+    /// Gives a mirror in the making its name. What it holds is durable before that; where that fails, nobody knows what
+    /// of it reached the disk, and it is lost.
     ///
     /// # Errors
-    /// `Io` and `Busy`, as [`Mirror::apply`]; it is in the making still.
+    /// `Busy` if it cannot be had just now: it is in the making still. `Io` if it has its name, but not for certain.
     pub fn show(&mut self) -> Result<Outcome> {
         let Some(hidden) = self.hidden.as_ref().map(|hidden| hidden.path.clone()) else {
             return Ok(Outcome::Already);
         };
         if !self.present() {
-            return Ok(self.lost("was deleted or replaced"));
+            return Ok(self.lost(GONE));
         }
-        let sql = |e| named(&self.path, "making", e);
+        let before = self.files.database;
         // A file that readers find must keep a log already: whoever is first would keep us from it.
         drop(self.conn.take());
-        let shown = open::writer(&hidden, self.patience).map(drop).map_err(sql);
-        let shown = shown.and_then(|()| publish(&hidden, &self.path));
-        fault::point("mirror.shown");
-        if matches!(shown, Ok(true)) {
-            self.hidden = None;
+        let logged =
+            open::writer(&hidden, self.patience).map(drop).map_err(|e| named(&self.path, "making", e));
+        let shown = match logged {
+            Ok(()) if open::file_identity(&hidden) != before => {
+                return Ok(self.lost("was deleted or replaced"));
+            }
+            Ok(()) => publish(&hidden, &self.path),
+            Err(e) => Err(e),
+        };
+        match shown {
+            Ok(true) => self.hidden = None,
+            Ok(false) => return Ok(self.lost(GONE)),
+            Err(Error::Busy(_)) => {}
+            Err(e) => return Ok(self.lost(&format!("cannot be made durable ({e})"))),
         }
-        // Should it not open, it is lost.
-        self.files = Files::NONE;
+        fault::point("mirror.shown");
         let path = self.at();
         let conn =
             if self.hidden.is_some() { open::unlogged(path) } else { open::writer(path, self.patience) };
-        let conn = conn.map_err(sql)?;
-        self.version = open::version(&conn).map_err(sql)?;
+        // Without a connection it is not present, and opened again.
+        let conn = conn.map_err(|e| named(path, "opening", e))?;
+        self.version = open::version(&conn).map_err(|e| named(path, "opening", e))?;
         self.conn = Some(conn);
         self.files = self.files_now();
-        match shown? {
-            true => Ok(Outcome::Done),
-            false => Ok(self.lost("has another file in its place")),
-        }
+        shown?;
+        sync_folder(&self.path)?;
+        Ok(Outcome::Done)
     }
 }
 
@@ -134,16 +154,18 @@ fn publish(hidden: &Path, path: &Path) -> Result<bool> {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(false),
         // A file system that cannot be asked that way.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            if std::fs::symlink_metadata(path).is_ok() {
-                return Ok(false);
-            }
-            std::fs::rename(hidden, path).at("renaming", hidden)?;
-        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match std::fs::hard_link(hidden, path) {
+            Ok(()) => open::remove(hidden)?,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+            Err(e) => return Err(e).at("naming", path),
+        },
         Err(e) => return Err(Error::io("renaming", hidden, e.into())),
     }
     fault::point("mirror.renamed");
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).at("syncing", folder)?;
     Ok(true)
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).at("syncing", folder)
 }

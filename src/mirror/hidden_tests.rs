@@ -50,6 +50,19 @@ fn it_is_seen_once_it_is_shown() {
     assert_eq!(mirror.show().unwrap(), Outcome::Already);
 }
 
+/// A folder of that name is somebody's; there is another way.
+#[test]
+fn where_it_cannot_grow_it_is_made_in_its_place() {
+    let place = place();
+    std::fs::create_dir(making(&place)).unwrap();
+    let (mut mirror, state, _) = open(&place);
+    assert!(state == State::Fresh && !mirror.is_hidden());
+    fill(&mut mirror, 1);
+    drop(mirror);
+    assert_eq!(open(&place).1, State::Level(1));
+    assert!(making(&place).is_dir());
+}
+
 #[test]
 fn of_one_that_a_kill_left_nothing_stays() {
     let place = place();
@@ -78,7 +91,7 @@ fn what_takes_its_place_meanwhile_is_not_overwritten() {
     std::fs::write(&place.path, "somebody's notes").unwrap();
     let outcome = mirror.show().unwrap();
     assert!(
-        matches!(&outcome, Outcome::Lost(how) if how.contains("another file in its place")),
+        matches!(&outcome, Outcome::Lost(how) if how.contains("another file has its place")),
         "{outcome:?}"
     );
     assert!(mirror.is_hidden());

@@ -209,9 +209,9 @@ impl Mirror {
         let mut notes = Vec::new();
         if self.hidden.take().is_some() {
             // Of it there is nothing to keep.
-            hidden::remove(&self.path)?;
-            let (state, notes) = self.reopen()?;
-            return Ok((state, notes));
+            self.files = Files::NONE;
+            self.damaged = false;
+            return self.reopen();
         }
         let log = open::beside(&self.path, "-wal");
         if open::file_identity(&self.path) == self.files.database {
@@ -232,8 +232,9 @@ impl Mirror {
         if self.reserved.is_none() || !open::reservation(&self.path).exists() {
             self.reserved = Some(open::reserve(&self.path, self.patience)?);
         }
-        hidden::remove(&self.path)?;
-        let Opened { conn, stored } = if hidden::may_grow(&self.path) {
+        // What cannot be removed stands in nobody's way where there is a mirror already.
+        let cleared = hidden::remove(&self.path).is_ok();
+        let Opened { conn, stored } = if cleared && hidden::may_grow(&self.path) {
             let (hidden, conn) = hidden::make(&self.path, &self.ddl, &self.identity)?;
             self.hidden = Some(hidden);
             Opened { conn, stored: Stored::default() }
@@ -263,7 +264,8 @@ impl Mirror {
 
     /// Whether the files are still the ones that were opened; cheap enough to ask while idle.
     pub fn present(&self) -> bool {
-        self.files_now() == self.files
+        let alone = || self.hidden.is_none() || std::fs::symlink_metadata(&self.path).is_err();
+        self.conn.is_some() && self.files_now() == self.files && alone()
     }
 
     /// Whether another program changed the file since it was last filled or opened: its rows need not be ours any
@@ -300,7 +302,7 @@ impl Mirror {
     /// Size of the write-ahead log in bytes. It only grows far past 64 MiB while a reader stays in one transaction
     /// for longer than five seconds.
     pub fn log_bytes(&self) -> u64 {
-        std::fs::metadata(open::beside(&self.path, "-wal")).map_or(0, |m| m.len())
+        std::fs::metadata(open::beside(self.at(), "-wal")).map_or(0, |m| m.len())
     }
 
     fn files_now(&self) -> Files {

@@ -19,8 +19,8 @@ pub fn open(path: &Path) -> Result<Connection> {
     if !std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0) {
         if hidden::is_in_the_making(path) {
             return Err(Error::Config(format!(
-                "the mirror {} is being made: it is there once the first files are in, or ten seconds after \
-                 `millrace run` began; if nothing runs, `millrace run --once` makes it",
+                "the mirror {} is being made: it is there once the first files are in, or with the first batch \
+                 after ten seconds; if nothing runs, `millrace run --once` makes it",
                 path.display()
             )));
         }

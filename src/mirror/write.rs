@@ -127,7 +127,22 @@ impl Mirror {
     /// # Errors
     /// As [`Mirror::apply`].
     pub fn index(&mut self, batch_id: u64, pause: &AtomicBool) -> Result<Outcome> {
+        let syncing = self.begin_sync();
+        let outcome = self.make_indexes(batch_id, pause);
+        if let Some(syncing) = syncing {
+            // Only to be quicker: [`Mirror::show`] syncs again.
+            let _ = syncing.join();
+        }
+        outcome
+    }
+
+    fn make_indexes(&mut self, batch_id: u64, pause: &AtomicBool) -> Result<Outcome> {
         while self.lacks_indexes {
+            if self.was_hidden_long()
+                && let lost @ Outcome::Lost(_) = self.show()?
+            {
+                return Ok(lost);
+            }
             let mut all = false;
             let outcome = self.transact(batch_id, Start::Level, |conn, ddl| {
                 all = indexes::make(conn, ddl, 1)?;
@@ -206,7 +221,10 @@ impl Mirror {
         work: impl FnOnce(&Connection, &Ddl) -> Result<(), Fault>,
     ) -> Result<Outcome> {
         if !self.present() {
-            return Ok(self.lost("or its log was deleted, moved or replaced"));
+            return Ok(self.lost(match self.is_hidden() {
+                true => super::hidden::GONE,
+                false => "or its log was deleted, moved or replaced",
+            }));
         }
         self.room_in_log()?;
         let mut version = self.version;
@@ -232,7 +250,11 @@ impl Mirror {
                 self.damaged = true;
                 Ok(self.lost(&format!("is damaged ({})", reason(&e))))
             }
-            Err(Fault::Sql(e)) => Err(named(&self.path, "writing to", e)),
+            Err(Fault::Sql(e)) => match named(&self.path, "writing to", e) {
+                // Without a log nobody knows what of it is whole.
+                e @ Error::Io { .. } if self.is_hidden() => Ok(self.lost(&format!("cannot be made ({e})"))),
+                e => Err(e),
+            },
             Err(Fault::Ours(e)) => Err(e),
         }
     }

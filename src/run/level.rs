@@ -55,11 +55,16 @@ impl Tried {
     }
 }
 
-/// The indexes first: as long as nobody sees it, that needs no log.
+/// The indexes first: as long as nobody sees it, that needs no log. It is shown without them rather than not at all.
 fn complete(mirror: &mut Mirror, batch: u64, pause: &AtomicBool) -> Result<Outcome> {
-    match mirror.index(batch, pause)? {
-        Outcome::Done if mirror.is_hidden() && !mirror.lacks_indexes() => mirror.show(),
-        outcome => Ok(outcome),
+    let made = mirror.index(batch, pause);
+    let failed = made.is_err();
+    if !mirror.is_hidden() || !(failed || matches!(made, Ok(Outcome::Done)) && !mirror.lacks_indexes()) {
+        return made;
+    }
+    match mirror.show()? {
+        Outcome::Done if failed => made,
+        shown => Ok(shown),
     }
 }
 
@@ -93,6 +98,9 @@ impl Kept {
             return Err(e);
         }
         kept.note_end(begin.elapsed(), done, root, &mut notes);
+        if kept.mirror().was_hidden_long() {
+            notes.extend(kept.leave(root));
+        }
         Ok((kept, notes))
     }
 
@@ -124,10 +132,16 @@ impl Kept {
             if many {
                 mirror.expect_many();
             }
-            match mirror.apply(batch, &changes)? {
-                Outcome::Done if mirror.is_hidden() && (!many || mirror.was_hidden_long()) => mirror.show(),
-                outcome => Ok(outcome),
+            let outcome = mirror.apply(batch, &changes)?;
+            if outcome == Outcome::Done
+                && mirror.is_hidden()
+                && (!many || mirror.was_hidden_long())
+                && let Ok(lost @ Outcome::Lost(_)) = mirror.show()
+            {
+                return Ok(lost);
             }
+            // It is level, shown or not.
+            Ok(outcome)
         });
         Vec::new()
     }
@@ -149,23 +163,28 @@ impl Kept {
     /// Does all of it.
     pub fn finish(&mut self, root: &Root) -> Vec<String> {
         let batch = root.record.batch;
-        self.end_with(root, |mirror| complete(mirror, batch, &AtomicBool::new(false)))
-    }
-
-    /// Does of it what cannot be left to the next start: that makes indexes that are missing, but knows of no mirror in the
-    /// making.
-    pub fn leave(&mut self, root: &Root) -> Vec<String> {
-        self.end_with(root, Mirror::show)
-    }
-
-    fn end_with(&mut self, root: &Root, work: impl FnOnce(&mut Mirror) -> Result<Outcome>) -> Vec<String> {
-        let batch = root.record.batch;
         let (mut notes, _) = self.settle(root);
+        // It is the last try, however recent the one before.
+        self.incomplete = None;
         if self.may_complete(batch) {
             let begin = Instant::now();
-            let outcome = work(&mut self.mirror());
+            let outcome = complete(&mut self.mirror(), batch, &AtomicBool::new(false));
             self.beside.end(Ended { batch, outcome, took: begin.elapsed() });
             notes.extend(self.settle(root).0);
+        }
+        notes
+    }
+
+    /// Does of it what cannot be left to the next start: that makes indexes that are missing and brings level what is behind,
+    /// but knows of no mirror in the making.
+    pub fn leave(&mut self, root: &Root) -> Vec<String> {
+        let (mut notes, _) = self.settle(root);
+        if !self.lost && self.state != State::Fresh && self.mirror().is_hidden() {
+            match self.mirror().show() {
+                Ok(Outcome::Lost(why)) => notes.push(format!("{why}; the next start makes it")),
+                Ok(_) => {}
+                Err(e) => notes.push(format!("the next start makes the mirror: {e}")),
+            }
         }
         notes
     }

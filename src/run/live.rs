@@ -136,12 +136,12 @@ pub fn run(session: Session, options: &Options, stop: &Stop, observer: &mut dyn 
         underway: 0,
     };
     let went = live.go();
+    if went.is_err() || stop.is_set() {
+        live.session.leave_mirror();
+    }
     live.tell_notes();
     went?;
-    if stop.is_set() {
-        live.session.leave_mirror();
-        live.tell_notes();
-    } else {
+    if !stop.is_set() {
         live.session.finish_unless(&|| stop.is_set())?;
         // Nobody will look after it later.
         live.tell_notes();
