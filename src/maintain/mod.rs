@@ -5,6 +5,7 @@
 //! index, and for small work, which is done at once.
 
 mod aside;
+mod choose;
 pub mod clean;
 pub mod compact;
 pub mod fold;
