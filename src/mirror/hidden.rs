@@ -25,6 +25,9 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 pub const GONE: &str = "in the making was deleted, or another file has its place";
 
+/// See [`Mirror::begin_sync`].
+pub(super) type Syncing = JoinHandle<std::io::Result<()>>;
+
 #[derive(Debug)]
 pub struct Hidden {
     path: PathBuf,
@@ -53,7 +56,7 @@ pub fn may_grow(path: &Path) -> bool {
         let found = std::fs::symlink_metadata(open::beside(path, suffix));
         found.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
     };
-    ["", "-journal", "-wal", "-shm"].iter().all(free)
+    open::FILES.iter().all(free)
 }
 
 /// Makes an empty one.
@@ -74,9 +77,7 @@ pub fn make(path: &Path, ddl: &Ddl, identity: &Identity) -> Result<(Hidden, Conn
 /// What an earlier process left, or we did.
 pub fn remove(path: &Path) -> Result<()> {
     let hidden = beside(path);
-    ["", "-journal", "-wal", "-shm"]
-        .iter()
-        .try_for_each(|suffix| open::remove(&open::beside(&hidden, suffix)))
+    open::FILES.iter().try_for_each(|suffix| open::remove(&open::beside(&hidden, suffix)))
 }
 
 impl Mirror {
@@ -91,11 +92,22 @@ impl Mirror {
     }
 
     /// What was written unsynced begins to reach the disk, beside whatever comes next. (SQLite's locks on the file end with
-    /// any descriptor of it that we close; what keeps others away is the one beside it, see [`open::reserve`].)
-    pub(super) fn begin_sync(&self) -> Option<JoinHandle<()>> {
+    /// any descriptor of it that we close; what keeps others away is the one beside it, see [`open::reserve`]. So this must
+    /// have ended before the file is shown.)
+    pub(super) fn begin_sync(&self) -> Option<Syncing> {
         let path = self.hidden.as_ref()?.path.clone();
-        let sync = move || _ = File::open(path).and_then(|file| file.sync_data());
+        let sync = move || File::open(path).and_then(|file| file.sync_data());
         Builder::new().name("mirror sync".into()).spawn(sync).ok()
+    }
+
+    /// Waits for it. The system tells of pages that it could not write once, so nobody may believe the file after that.
+    pub(super) fn end_sync(&mut self, syncing: Option<Syncing>) -> Option<Outcome> {
+        let why = match syncing?.join() {
+            Ok(Ok(())) => return None,
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => "the thread died".into(),
+        };
+        Some(self.lost(&format!("cannot be made durable ({why})")))
     }
 
     /// Gives a mirror in the making its name. What it holds is durable before that; where that fails, nobody knows what
@@ -117,7 +129,7 @@ impl Mirror {
             open::writer(&hidden, self.patience).map(drop).map_err(|e| named(&self.path, "making", e));
         let shown = match logged {
             Ok(()) if open::file_identity(&hidden) != before => {
-                return Ok(self.lost("was deleted or replaced"));
+                return Ok(self.lost(GONE));
             }
             Ok(()) => publish(&hidden, &self.path),
             Err(e) => Err(e),

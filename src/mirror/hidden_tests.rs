@@ -192,3 +192,18 @@ fn behind_a_link_that_leads_nowhere_it_is_made_where_the_link_leads() {
     assert_eq!(inspector(&place).batch().unwrap(), Some(1));
     assert!(elsewhere.exists());
 }
+
+/// The system tells of pages that it could not write once: a later sync without an error says nothing.
+#[test]
+fn one_that_could_not_be_synced_is_not_shown() {
+    let place = place();
+    let mut mirror = begun(&place);
+    let syncing = mirror.begin_sync();
+    assert_eq!(mirror.end_sync(syncing), None);
+    let failed = std::thread::spawn(|| Err(std::io::Error::other("no room")));
+    let lost = mirror.end_sync(Some(failed));
+    assert!(matches!(&lost, Some(Outcome::Lost(why)) if why.contains("no room")), "{lost:?}");
+    assert_eq!(mirror.restore().unwrap(), (State::Fresh, Vec::new()));
+    fill(&mut mirror, 4);
+    assert_eq!(inspector(&place).batch().unwrap(), Some(4));
+}

@@ -149,8 +149,8 @@ pub struct CatchUp<'a> {
 }
 
 impl Mirror {
-    /// Opens the mirror, or makes it, hidden at first (see [`Mirror::show`]). A file that is damaged, or mirrors another root or pipeline, is moved aside
-    /// to `<name>.damaged-<n>` or `<name>.old-<n>`; the notes say so.
+    /// Opens the mirror, or makes it, hidden at first (see [`Mirror::show`]). A file that is damaged, or mirrors another
+    /// root or pipeline, is moved aside to `<name>.damaged-<n>` or `<name>.old-<n>`; the notes say so.
     ///
     /// # Errors
     /// `Config` if a view of the pipeline does not work; `Busy` if another program writes to the file; `Io`.

@@ -302,6 +302,9 @@ fn mend(conn: &mut Connection, ddl: &Ddl) -> rusqlite::Result<()> {
 
 // --------------------------------------------------------------------------------------- the files themselves
 
+/// What SQLite has of a database beside each other: itself first.
+pub const FILES: [&str; 4] = ["", "-journal", "-wal", "-shm"];
+
 /// The write-ahead log's path, or (`-shm`) its index's.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
@@ -375,7 +378,7 @@ pub fn reserve(path: &Path, patience: Duration) -> Result<Reserved> {
 
 /// A log without its database says nothing, and would be taken for the log of the one that is made next.
 pub fn remove_orphaned_log(path: &Path) -> Result<()> {
-    for suffix in ["-journal", "-wal", "-shm"] {
+    for suffix in &FILES[1..] {
         remove(&beside(path, suffix))?;
     }
     Ok(())

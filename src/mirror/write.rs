@@ -10,6 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::ddl::{Ddl, STATE, quoted};
 use super::fault::{Fault, damage, named, reason};
+use super::hidden::{GONE, Syncing};
 use super::indexes;
 use super::rows::{Into, delete_all, delete_changed, delete_emptied, delete_owners, fill, insert};
 use super::{CatchUp, Change, Changed, Mirror, Outcome, Replaces, TableRef};
@@ -127,21 +128,24 @@ impl Mirror {
     /// # Errors
     /// As [`Mirror::apply`].
     pub fn index(&mut self, batch_id: u64, pause: &AtomicBool) -> Result<Outcome> {
-        let syncing = self.begin_sync();
-        let outcome = self.make_indexes(batch_id, pause);
-        if let Some(syncing) = syncing {
-            // Only to be quicker: [`Mirror::show`] syncs again.
-            let _ = syncing.join();
-        }
-        outcome
+        let mut syncing = self.begin_sync();
+        let outcome = self.make_indexes(batch_id, pause, &mut syncing);
+        self.end_sync(syncing).map_or(outcome, Ok)
     }
 
-    fn make_indexes(&mut self, batch_id: u64, pause: &AtomicBool) -> Result<Outcome> {
+    fn make_indexes(
+        &mut self,
+        batch_id: u64,
+        pause: &AtomicBool,
+        syncing: &mut Option<Syncing>,
+    ) -> Result<Outcome> {
         while self.lacks_indexes {
-            if self.was_hidden_long()
-                && let lost @ Outcome::Lost(_) = self.show()?
-            {
-                return Ok(lost);
+            if self.was_hidden_long() {
+                let lost = self.end_sync(syncing.take());
+                let shown = lost.map_or_else(|| self.show(), Ok)?;
+                if matches!(shown, Outcome::Lost(_)) {
+                    return Ok(shown);
+                }
             }
             let mut all = false;
             let outcome = self.transact(batch_id, Start::Level, |conn, ddl| {
@@ -222,7 +226,7 @@ impl Mirror {
     ) -> Result<Outcome> {
         if !self.present() {
             return Ok(self.lost(match self.is_hidden() {
-                true => super::hidden::GONE,
+                true => GONE,
                 false => "or its log was deleted, moved or replaced",
             }));
         }
