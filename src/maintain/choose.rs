@@ -188,27 +188,31 @@ mod tests {
 
     /// A table with files of these sizes; of each row takes a hundred bytes. `dead` of a hundred rows are deleted.
     fn table(sizes: &[u64], dead: u64) -> Table {
+        table_of(sizes.iter().map(|size| (*size, size / 100)), dead)
+    }
+
+    /// Of bytes and rows.
+    fn table_of(sizes: impl Iterator<Item = (u64, u64)>, dead: u64) -> Table {
         let def = TableDef {
             name: "t".into(),
             dir: PathBuf::new(),
             schema: Arc::new(Schema::empty()),
             stats: Vec::new(),
         };
-        let file = |size: &u64| {
+        let file = |(size, rows): (u64, u64)| {
             let action = FileAction {
                 path: String::new(),
-                size: *size as i64,
+                size: size as i64,
                 modification_time: 0,
                 stats: String::new(),
                 dv: None,
                 checksum: None,
             };
-            let rows = size / 100;
             let mut deleted = RoaringTreemap::new();
             deleted.insert_range(0..rows * dead / 100);
             LiveFile { action, rows, deleted }
         };
-        let files = sizes.iter().enumerate().map(|(at, size)| (at as FileId + 1, file(size))).collect();
+        let files = (1..).zip(sizes.map(file)).collect();
         Table { def, version: 0, files, checkpoint: 0 }
     }
 
@@ -247,19 +251,26 @@ mod tests {
     #[test]
     fn of_many_small_batches_each_row_is_written_a_few_times() {
         let policy = Policy::default();
-        let (mut files, mut written, mut most) = (Vec::new(), 0, 0);
-        for _ in 0..5_000 {
-            files.push(2 * KIB);
-            while let Some(ids) = choose(&table(&files, 0), &policy) {
-                let one: u64 = ids.iter().map(|id| files[*id as usize - 1]).sum();
-                let left = (1..).zip(&files).filter(|(id, _)| !ids.contains(id)).map(|(_, size)| *size);
-                files = left.chain([one]).collect();
-                written += one;
+        // Joined, they take as many bytes as before, or are compressed to a fifth.
+        for (small, rows, shrinks) in [(2 * KIB, 20, 1), (60 * KIB, 60, 5)] {
+            let size = |rows_of: u64| match rows_of == rows {
+                true => (small, rows),
+                false => (rows_of * small / rows / shrinks, rows_of),
+            };
+            let (mut files, mut written, mut most) = (Vec::new(), 0, 0);
+            for _ in 0..5_000 {
+                files.push(rows);
+                while let Some(ids) = choose(&table_of(files.iter().map(|rows| size(*rows)), 0), &policy) {
+                    let one: u64 = ids.iter().map(|id| files[*id as usize - 1]).sum();
+                    let left = (1..).zip(&files).filter(|(id, _)| !ids.contains(id)).map(|(_, rows)| *rows);
+                    files = left.chain([one]).collect();
+                    written += one;
+                }
+                most = most.max(files.len());
             }
-            most = most.max(files.len());
+            let times = written / (5_000 * rows);
+            assert!(times <= 12 && most <= 20, "{small}: {times} times, {most} files");
         }
-        let times = written / (5_000 * 2 * KIB);
-        assert!(times <= 12 && most <= 20, "{times} times, {most} files");
     }
 
     #[test]

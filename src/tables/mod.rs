@@ -11,6 +11,7 @@ pub mod rewrite;
 mod stats;
 mod store;
 pub mod table;
+mod vectors;
 
 pub use disk::{Disk, LocalDisk};
 pub use kernel::Kernel;

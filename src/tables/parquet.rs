@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
@@ -27,14 +27,33 @@ const READ_BYTES: u64 = 64 << 20;
 
 const CREATED_BY: &str = concat!("millrace ", env!("CARGO_PKG_VERSION"));
 
+/// Rows, and bytes of them, for which dictionaries and compressors cost more than they save: a third of what staging a
+/// batch of some events took. Compaction soon makes a larger file of such small ones.
+const FEW_ROWS: usize = 64;
+const FEW_BYTES: usize = 64 << 10;
+
 pub fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
+    if is_small(rows) {
+        return encode_plain(std::slice::from_ref(rows), false);
+    }
     let mut encoder = Encoder::new(&rows.schema());
     encoder.write(rows)?;
     encoder.finish()
 }
 
+fn is_small(rows: &RecordBatch) -> bool {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX);
+    let all = || rows.columns().iter().map(bytes).fold(0, usize::saturating_add);
+    rows.num_rows() <= FEW_ROWS && all() <= FEW_BYTES
+}
+
 /// A file of a few rows that is opened far more often than read through: what only helps in large ones is left out.
 pub fn encode_small(rows: &[RecordBatch]) -> Result<Vec<u8>> {
+    encode_plain(rows, true)
+}
+
+/// `bare`: without Arrow's own copy of the schema.
+fn encode_plain(rows: &[RecordBatch], bare: bool) -> Result<Vec<u8>> {
     let first = rows.first().ok_or_else(|| Error::Bug("a Parquet file of nothing".into()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::UNCOMPRESSED)
@@ -42,7 +61,7 @@ pub fn encode_small(rows: &[RecordBatch]) -> Result<Vec<u8>> {
         .set_dictionary_enabled(false)
         .set_created_by(CREATED_BY.to_owned())
         .build();
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(bare);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), first.schema(), options).map_err(bug)?;
     rows.iter().try_for_each(|rows| writer.write(rows)).map_err(bug)?;
     writer.into_inner().map_err(bug)
@@ -180,4 +199,50 @@ fn damaged(path: &Path, e: &dyn std::fmt::Display) -> Error {
         return Error::io("reading", path, source);
     }
     Error::Corrupt(format!("{} is damaged ({e}); run `millrace repair`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn rows(texts: &[&str]) -> RecordBatch {
+        let fields = vec![Field::new("n", DataType::Int64, true), Field::new("text", DataType::Utf8, true)];
+        let numbers: Int64Array = (0..texts.len() as i64).map(|n| (n % 3 > 0).then_some(n)).collect();
+        let columns: Vec<ArrayRef> = vec![Arc::new(numbers), Arc::new(StringArray::from(texts.to_vec()))];
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    }
+
+    /// Whether the file is compressed, after reading back what was written.
+    fn is_compressed(rows: &RecordBatch) -> bool {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), encode(rows).unwrap()).unwrap();
+        let read: Vec<RecordBatch> =
+            LiveRows::open(file.path(), RoaringTreemap::new()).unwrap().map(|b| b.unwrap().rows).collect();
+        let read = arrow::compute::concat_batches(&rows.schema(), &read).unwrap();
+        assert_eq!(&read, rows);
+        let open = File::open(file.path()).unwrap();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(open).unwrap();
+        let columns: Vec<&ColumnChunkMetaData> =
+            builder.metadata().row_groups().iter().flat_map(|group| group.columns()).collect();
+        let plain = |c: &&ColumnChunkMetaData| c.compression() == Compression::UNCOMPRESSED;
+        assert!(columns.iter().all(plain) || !columns.iter().any(plain));
+        assert!(columns.iter().all(|c| !plain(c) || c.dictionary_page_offset().is_none()));
+        !columns.iter().all(plain)
+    }
+
+    #[test]
+    fn only_a_few_short_rows_stay_as_they_are() {
+        assert!(!is_compressed(&rows(&["a"])));
+        assert!(!is_compressed(&rows(&["ab"; FEW_ROWS])));
+        assert!(is_compressed(&rows(&["ab"; FEW_ROWS + 1])));
+        assert!(is_compressed(&rows(&["a", &"b".repeat(FEW_BYTES)])));
+        // A slice is as small as what it shows.
+        let many = rows(&["ab"; 1_000]);
+        assert!(!is_compressed(&many.slice(3, 2)));
+    }
 }

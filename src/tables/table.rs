@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use delta_kernel::actions::deletion_vector_writer::{KernelDeletionVector, StreamingDeletionVectorWriter};
+use delta_kernel::actions::deletion_vector_writer::StreamingDeletionVectorWriter;
 use roaring::RoaringTreemap;
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use super::kernel::Opened;
 use super::log::{self, DvDescriptor, FileAction};
 use super::parquet::{self, LiveRows};
 use super::rewrite::Ready;
+use super::vectors::{self, Deleted};
 use super::{index_file, names, stats};
 use crate::batch::{Deletion, FileId};
 use crate::error::{Error, IoContext, Result};
@@ -137,7 +138,7 @@ impl Table {
     ) -> Result<Change> {
         let mut deleted = RoaringTreemap::new();
         for d in dead {
-            deleted.insert_range(u64::from(d.first)..u64::from(d.first) + u64::from(d.count));
+            vectors::insert(&mut deleted, u64::from(d.first)..u64::from(d.first) + u64::from(d.count));
         }
         let mut change = Change { remove: replaced.to_vec(), ..Change::default() };
         if deleted.len() == ready.rows {
@@ -196,9 +197,7 @@ impl Table {
         let (mut bytes, mut files) = (Vec::new(), Vec::new());
         let mut writer = StreamingDeletionVectorWriter::new(&mut bytes);
         for (file, action, rows, deleted) in grown {
-            let mut vector = KernelDeletionVector::new();
-            vector.add_deleted_row_indexes(deleted.iter());
-            let placed = writer.write_deletion_vector(vector).map_err(dv_bug)?;
+            let placed = writer.write_deletion_vector(Deleted(&deleted)).map_err(dv_bug)?;
             let dv = DvDescriptor {
                 storage_type: "u".into(),
                 path_or_inline_dv: names::dv_path(batch),
@@ -226,7 +225,7 @@ impl Table {
             let live = self.files.get(&d.file).ok_or_else(|| self.disagrees(d))?;
             let deleted = grown.entry(d.file).or_insert_with(|| live.deleted.clone());
             let (from, to) = (u64::from(d.first), u64::from(d.first) + u64::from(d.count));
-            if to > live.rows || deleted.insert_range(from..to) != to - from {
+            if to > live.rows || vectors::insert(deleted, from..to) != to - from {
                 return Err(self.disagrees(d));
             }
         }
