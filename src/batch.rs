@@ -195,6 +195,8 @@ pub struct Claim {
     /// Dimensions: which element the row comes from (ordinal among the table's elements in this event).
     /// Owned tables: 0; the claim is about the whole set.
     pub element: u32,
+    /// Some rows of the event have one key, of which the last stays. (It is hardly ever so, and the check knows.)
+    pub twins: bool,
 }
 
 /// What the valid events of a batch state, table by table (index = table of the pipeline).

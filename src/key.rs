@@ -30,8 +30,14 @@ impl OwnerHash {
 
 /// Appends a part as [`OwnerHash`] takes it: quicker than the hash's own state where keys are short and many.
 pub fn write_part(parts: &mut Vec<u8>, text: &[u8]) {
-    parts.extend_from_slice(decimal(text.len(), &mut [0; 20]));
-    parts.push(b':');
+    match u8::try_from(text.len()) {
+        Ok(short @ 0..=9) => parts.extend_from_slice(&[b'0' + short, b':']),
+        Ok(short @ 10..=99) => parts.extend_from_slice(&[b'0' + short / 10, b'0' + short % 10, b':']),
+        _ => {
+            parts.extend_from_slice(decimal(text.len(), &mut [0; 20]));
+            parts.push(b':');
+        }
+    }
     parts.extend_from_slice(text);
 }
 

@@ -87,19 +87,18 @@ impl<'f, 'c> Builder<'f, 'c> {
         let (chunk, view, root) = self.turn_to(claim.event)?;
         self.rows.find(view, self.plan, root, |_| {});
         let rows = std::mem::take(&mut self.rows);
-        // One row has no twin, and the check saw to its key.
-        let kept = match rows.rows.len() {
-            1 => vec![(0, 0)],
-            _ => self.scope.survivors(&rows.rows),
-        };
         let first = self.built;
-        for (_, ordinal) in &kept {
-            if let Some(row) = rows.rows.get(*ordinal as usize) {
-                self.append(claim.event, *row)?;
+        if claim.twins {
+            for (_, ordinal) in self.scope.survivors(&rows.rows) {
+                if let Some(row) = rows.rows.get(ordinal as usize) {
+                    self.append(claim.event, *row)?;
+                }
             }
+        } else {
+            rows.rows.iter().try_for_each(|row| self.append(claim.event, *row))?;
         }
         self.rows = rows;
-        let key = if kept.is_empty() { self.event_key(view, root) } else { Vec::new() };
+        let key = if first == self.built { self.event_key(view, root) } else { Vec::new() };
         self.close(claim, chunk.file, first, key);
         Ok(())
     }

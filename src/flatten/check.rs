@@ -8,6 +8,7 @@ use super::value::{Misfit, View};
 use crate::batch::{Bad, Chunk, Claim, Claims, Document, EventOrder, EventRef, Sequence, ValueId};
 use crate::cell::Cell;
 use crate::key::{parts_hash, write_part};
+use crate::pipeline::model::Mask;
 
 /// What a chunk's events state.
 #[derive(Debug, Default)]
@@ -58,6 +59,10 @@ struct Event<'c> {
     view: View<'c>,
     root: ValueId,
     key: Vec<Cell<'c>>,
+    /// Hash of the key: who owns what the event says in tables that do not mask it.
+    owner: u128,
+    parts: Vec<u8>,
+    text: Vec<u8>,
     problems: Vec<Problem>,
     /// Problems beyond those remembered.
     more: u64,
@@ -79,8 +84,6 @@ struct TableCheck<'f, 'c> {
     /// (owner, element) of what the event at hand claims here.
     claims: Vec<(u128, u32)>,
     duplicates: u64,
-    parts: Vec<u8>,
-    text: Vec<u8>,
 }
 
 impl<'f, 'c> Checker<'f, 'c> {
@@ -94,7 +97,9 @@ impl<'f, 'c> Checker<'f, 'c> {
         let claims = tables.iter().map(|t| if t.plan.owner.is_some() { chunk.documents.len() } else { 0 });
         out.claims.tables = claims.map(Vec::with_capacity).collect();
         out.claims.duplicates.resize(tables.len(), 0);
-        let event = Event { view, root: 0, key: Vec::new(), problems: Vec::new(), more: 0 };
+        let (parts, text) = (Vec::new(), Vec::new());
+        let event =
+            Event { view, root: 0, key: Vec::new(), owner: 0, parts, text, problems: Vec::new(), more: 0 };
         Checker { flattener, event, tables, out }
     }
 
@@ -124,6 +129,7 @@ impl<'f, 'c> Checker<'f, 'c> {
                 order,
                 event,
                 element: *element,
+                twins: table.duplicates > 0,
             }));
         }
     }
@@ -170,6 +176,16 @@ impl<'c> Event<'c> {
             }
             self.key.push(cell);
         }
+        self.owner = owner_hash(&self.key, std::iter::repeat(None), &mut self.parts, &mut self.text);
+    }
+
+    /// Who owns what the event says in this table.
+    fn owner_in(&mut self, plan: &TablePlan, owner: &[usize]) -> u128 {
+        if !plan.masks_owner {
+            return self.owner;
+        }
+        let masks = owner.iter().map(|c| plan.columns.get(*c).and_then(|c| c.mask));
+        owner_hash(&self.key, masks, &mut self.parts, &mut self.text)
     }
 
     fn read_sequence(&mut self, parts: &[PartPlan]) -> Sequence {
@@ -192,8 +208,7 @@ impl<'c> Event<'c> {
 
 impl<'f, 'c> TableCheck<'f, 'c> {
     fn new(index: usize, plan: &'f TablePlan, scope: Scope<'f, 'c>) -> Self {
-        let (claims, parts, text) = (Vec::new(), Vec::new(), Vec::new());
-        TableCheck { index, plan, scope, rows: Rows::default(), claims, duplicates: 0, parts, text }
+        TableCheck { index, plan, scope, rows: Rows::default(), claims: Vec::new(), duplicates: 0 }
     }
 
     /// Returns what the rows take, in bytes.
@@ -205,7 +220,7 @@ impl<'f, 'c> TableCheck<'f, 'c> {
         let bytes = if self.rows.rows.is_empty() { 0 } else { self.check_rows(event) };
         if let Some(owner) = &self.plan.owner {
             self.claims.clear();
-            let owner = owner_hash(self.plan, owner, &event.key, &mut self.parts, &mut self.text);
+            let owner = event.owner_in(self.plan, owner);
             self.claims.push((owner, 0));
         }
         bytes
@@ -294,17 +309,16 @@ impl<'f, 'c> TableCheck<'f, 'c> {
     }
 }
 
-/// Hash of the event's key as the table stores it.
-pub(super) fn owner_hash(
-    plan: &TablePlan,
-    owner: &[usize],
+/// Hash of the event's key as columns with these masks store it.
+fn owner_hash(
     key: &[Cell<'_>],
+    masks: impl Iterator<Item = Option<Mask>>,
     parts: &mut Vec<u8>,
     text: &mut Vec<u8>,
 ) -> u128 {
     parts.clear();
-    for (cell, column) in key.iter().zip(owner) {
-        match plan.columns.get(*column).and_then(|c| c.mask) {
+    for (cell, of_column) in key.iter().zip(masks) {
+        match of_column {
             None => cell.text(text).into_iter().for_each(|t| write_part(parts, t)),
             masked => {
                 let stored = mask(masked, cell.clone(), text);

@@ -36,7 +36,11 @@ pub(super) struct TablePlan {
     pub name: String,
     /// Owned tables: the columns that hold the event's key, part by part.
     pub owner: Option<Vec<usize>>,
+    /// One of those is masked: the owner's hash is another one than that of the event's key as it stands.
+    pub masks_owner: bool,
     pub key: Vec<usize>,
+    /// The columns of the key that tell the rows of one event apart: all, but for those that hold the event's own key.
+    pub twin: Vec<usize>,
     pub levels: Vec<Vec<Step>>,
     pub each_text: String,
     pub columns: Vec<ColumnPlan>,
@@ -132,9 +136,13 @@ impl TablePlan {
             |c: &&usize| matches!(columns.get(**c), Some(ColumnPlan { source: Source::Path { .. }, .. }));
         let checked = table.order.iter().filter(|c| !needed.contains(c)).filter(is_path).copied().collect();
         let checked = Split::new(table, checked);
+        let owner = table.kind.is_owned().then(|| table.owner_columns().to_vec());
+        let of_event = |c: &&usize| owner.as_ref().is_some_and(|owner| owner.contains(c));
         TablePlan {
             name: table.name.clone(),
-            owner: table.kind.is_owned().then(|| table.owner_columns().to_vec()),
+            masks_owner: owner.iter().flatten().any(|c| columns.get(*c).is_some_and(|c| c.mask.is_some())),
+            twin: table.key.iter().filter(|c| !of_event(c)).copied().collect(),
+            owner,
             key: table.key.clone(),
             levels: table.each.iter().map(|l| l.steps.clone()).collect(),
             each_text: table.each_text.clone(),

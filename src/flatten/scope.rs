@@ -73,10 +73,11 @@ impl<'f, 'c> Scope<'f, 'c> {
         clean
     }
 
-    /// Hash of the row's key, from columns that were computed; `None` if a part is null.
+    /// Hash of what tells the row from others of its event, from columns that were computed; of a dimension that is its
+    /// whole key. `None` if a part is null.
     pub fn key(&mut self) -> Option<u128> {
         let table = self.table;
-        self.hash_of(&table.key)
+        self.hash_of(&table.twin)
     }
 
     /// No part of the key is null.

@@ -368,14 +368,17 @@ fn claims_of_nothing_are_bugs_not_panics() {
     let flattener = Flattener::new(&shop());
     let chunks = [chunk_of(&[&event(r#""lines":[{"sku":"a","count":"x"}]"#)])];
     let order = crate::batch::EventOrder { sequence: [0, 0], hash: 0 };
-    let claim = |document, element| Claim {
+    let claim = |document, element, twins| Claim {
+        twins,
         owner: 0,
         order,
         event: crate::batch::EventRef { chunk: 0, document },
         element,
     };
-    for (table, claim) in [(9, claim(0, 0)), (LINE, claim(1, 0)), (3, claim(0, 1)), (LINE, claim(0, 0))] {
-        assert!(flattener.build(table, &chunks, &[claim]).is_err());
+    for (table, document, element) in [(9, 0, 0), (LINE, 1, 0), (3, 0, 1), (LINE, 0, 0)] {
+        for twins in [false, true] {
+            assert!(flattener.build(table, &chunks, &[claim(document, element, twins)]).is_err());
+        }
     }
 }
 

@@ -10,9 +10,9 @@ pub fn date(text: &[u8]) -> Option<i32> {
 /// UTC. Digits finer than microseconds are cut.
 pub fn timestamp(text: &[u8]) -> Option<i64> {
     let (days, rest) = day(text)?;
-    let (time, rest) = rest.split_first_chunk::<9>()?;
-    let [b'T' | b't' | b' ', h, h2, b':', m, m2, b':', s, s2] = time else { return None };
-    let (hour, minute, second) = (pair(*h, *h2)?, pair(*m, *m2)?, pair(*s, *s2)?);
+    let ([b'T' | b't' | b' '], rest) = rest.split_first_chunk()? else { return None };
+    let (time, rest) = rest.split_first_chunk()?;
+    let [hour, _, _, minute, _, _, second, _] = TIME.read(time)?.map(i64::from);
     let (micros, rest) = fraction(rest)?;
     if hour > 23 || minute > 59 || second > 59 {
         return None;
@@ -28,30 +28,71 @@ fn within(micros: i64) -> Option<i64> {
 }
 
 fn day(text: &[u8]) -> Option<(i64, &[u8])> {
-    let (date, rest) = text.split_first_chunk::<10>()?;
-    let [a, b, c, d, b'-', m, m2, b'-', day, day2] = date else { return None };
-    let year = pair(*a, *b)? * 100 + pair(*c, *d)?;
-    let (month, day) = (pair(*m, *m2)?, pair(*day, *day2)?);
-    let real = year >= 1 && (1..=12).contains(&month) && day >= 1 && day <= month_length(year, month);
+    let (date, rest) = text.split_first_chunk()?;
+    let [century, _, year, _, _, month, ..] = MONTH.read(date)?.map(u32::from);
+    let ([day, day2], rest) = rest.split_first_chunk()?;
+    let (year, day) = (century * 100 + year, u32::try_from(pair(*day, *day2)?).ok()?);
+    let real = year >= 1 && day >= 1 && day <= month_length(year, month);
     real.then(|| (days_from_civil(year, month, day), rest))
 }
 
-fn month_length(year: i64, month: i64) -> i64 {
+/// 0 for what is no month.
+fn month_length(year: u32, month: u32) -> u32 {
     match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,
         4 | 6 | 9 | 11 => 30,
-        _ => 31,
+        1..=12 => 31,
+        _ => 0,
     }
 }
 
-/// Howard Hinnant's `days_from_civil`: years begin in March, so that the leap day comes last.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let march = (month + 9) % 12;
-    let of_year = (153 * march + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+/// Howard Hinnant's `days_from_civil`, of years that have no sign: they begin in March, so that the leap day comes last.
+fn days_from_civil(year: u32, month: u32, day: u32) -> i64 {
+    let year = year - u32::from(month <= 2);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    i64::from(year * 365 + year / 4 - year / 100 + year / 400 + of_year) - 719_468
+}
+
+const MONTH: Form = Form::new(b"0000-00-");
+const TIME: Form = Form::new(b"00:00:00");
+
+/// Eight bytes of which some are digits, and the others stand fast: looked at all at once.
+struct Form {
+    /// As it would be with zeros.
+    zeros: u64,
+    /// 6 where a digit stands: what is more than 9 goes beyond its low half.
+    six: u64,
+    /// Of each byte the bits that have to be clear: of a digit the high half, of what stands fast all.
+    clear: u64,
+}
+
+impl Form {
+    const fn new(form: &[u8; 8]) -> Form {
+        let (mut six, mut clear, mut at) = ([0; 8], [0xff; 8], 0);
+        while at < form.len() {
+            if form[at] == b'0' {
+                (six[at], clear[at]) = (6, 0xf0);
+            }
+            at += 1;
+        }
+        Form {
+            zeros: u64::from_le_bytes(*form),
+            six: u64::from_le_bytes(six),
+            clear: u64::from_le_bytes(clear),
+        }
+    }
+
+    /// The number that each byte makes with the next one, if both are digits.
+    #[inline]
+    fn read(&self, text: &[u8; 8]) -> Option<[u8; 8]> {
+        let digits = u64::from_le_bytes(*text) ^ self.zeros;
+        // A carry from one byte into the next comes from one that is no digit, and is told by that one.
+        if (digits | digits.wrapping_add(self.six)) & self.clear != 0 {
+            return None;
+        }
+        Some((digits * 10 + (digits >> 8)).to_le_bytes())
+    }
 }
 
 /// Microseconds of `.digits`, of which any number may stand there; 0 without.
@@ -120,6 +161,30 @@ mod tests {
             ("2024-02-29T00:00:00-00:00", "2024-02-29T00:00:00.000000Z"),
         ] {
             assert_eq!(canonical(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_byte_at_every_place_of_a_form() {
+        for (form, text) in [(MONTH, *b"2024-02-"), (TIME, *b"19:27:58")] {
+            for at in 0..text.len() {
+                for byte in 0..=255 {
+                    let mut changed = text;
+                    changed[at] = byte;
+                    let digit = |at: usize| text[at].is_ascii_digit();
+                    let fits = if digit(at) { byte.is_ascii_digit() } else { byte == text[at] };
+                    let read = form.read(&changed);
+                    assert_eq!(read.is_some(), fits, "{byte} at {at}");
+                    for first in (0..7).filter(|at| digit(*at) && digit(at + 1)) {
+                        let pair = |n: [u8; 8]| i64::from(n[first]);
+                        assert!(
+                            read.is_none_or(
+                                |n| Some(pair(n)) == super::pair(changed[first], changed[first + 1])
+                            )
+                        );
+                    }
+                }
+            }
         }
     }
 

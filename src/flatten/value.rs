@@ -77,17 +77,25 @@ impl<'c> View<'c> {
 
     /// The value as a cell of `kind`, before any mask.
     pub fn fit(self, value: &Value, kind: Type) -> Result<Cell<'c>, Misfit> {
-        let source = self.source(value);
         if kind == Type::Text {
-            return text(value, source).map(Cell::Text);
+            return text(value, self.source(value)).map(Cell::Text);
         }
-        let plain = match value.kind {
-            Kind::Absent | Kind::Null => return Ok(Cell::Null),
-            Kind::String if value.escaped => bytes(unescape(source).map_err(|_| Misfit::Type)?),
-            Kind::String | Kind::Number | Kind::Bool => Cow::Borrowed(source),
-            Kind::Object | Kind::Array => return Err(Misfit::Type),
-        };
+        let Some(plain) = self.plain(value)? else { return Ok(Cell::Null) };
         typed(value.kind, &plain, kind).ok_or(Misfit::Type)
+    }
+
+    /// The text of a scalar that is to be read as something other than text; `None` for null.
+    #[inline(always)]
+    fn plain(self, value: &Value) -> Result<Option<Cow<'c, [u8]>>, Misfit> {
+        let source = self.source(value);
+        match value.kind {
+            Kind::Absent | Kind::Null => Ok(None),
+            Kind::String if value.escaped => {
+                unescape(source).map(|text| Some(bytes(text))).map_err(|_| Misfit::Type)
+            }
+            Kind::String | Kind::Number | Kind::Bool => Ok(Some(Cow::Borrowed(source))),
+            Kind::Object | Kind::Array => Err(Misfit::Type),
+        }
     }
 
     /// Whether the value fits `kind`, without making text: its bytes of text, 0 for other kinds.
@@ -104,7 +112,8 @@ impl<'c> View<'c> {
 
     fn weigh_other(self, value: &Value, kind: Type) -> Result<u64, Misfit> {
         if kind != Type::Text {
-            return self.fit(value, kind).map(|_| 0);
+            let Some(plain) = self.plain(value)? else { return Ok(0) };
+            return typed(value.kind, &plain, kind).map(|_| 0).ok_or(Misfit::Type);
         }
         let source = self.source(value);
         match value.kind {
@@ -140,6 +149,7 @@ fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
 }
 
 /// `source` is the text of a string, number or bool, as `from` says; `kind` is any but text.
+#[inline(always)]
 fn typed<'c>(from: Kind, source: &[u8], kind: Type) -> Option<Cell<'c>> {
     let numeric = matches!(from, Kind::Number | Kind::String);
     let string = from == Kind::String;

@@ -13,7 +13,7 @@ fn order(n: i64) -> EventOrder {
 }
 
 fn claim(owner: u128, n: i64, document: u32) -> Claim {
-    Claim { owner, order: order(n), event: EventRef { chunk: 0, document }, element: 0 }
+    Claim { owner, order: order(n), event: EventRef { chunk: 0, document }, element: 0, twins: false }
 }
 
 fn built(owners: &[(u128, i64, u64, u32)]) -> TableRows {
