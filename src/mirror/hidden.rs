@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::ddl::Ddl;
 use super::fault::named;
 use super::open::{self, Identity};
-use super::{Mirror, Outcome};
+use super::{Files, Mirror, Outcome};
 use crate::error::{Error, IoContext, Result};
 use crate::fault;
 
@@ -148,7 +148,8 @@ impl Mirror {
         let conn = conn.map_err(|e| named(path, "opening", e))?;
         self.version = open::version(&conn).map_err(|e| named(path, "opening", e))?;
         self.conn = Some(conn);
-        self.files = self.files_now();
+        // The very file that got the name, should its folder or another file have come and gone meanwhile.
+        self.files = Files { database: before, ..self.files_now() };
         shown?;
         sync_folder(&self.path)?;
         Ok(Outcome::Done)

@@ -156,6 +156,30 @@ fn one_that_is_deleted_is_begun_anew() {
     assert_eq!(inspector(&place).count(TableRef::Pipeline(LINE)).unwrap(), 2);
 }
 
+/// Somebody waits for the file and takes its folder away at once.
+#[test]
+fn one_whose_folder_goes_as_it_is_shown_is_not_there() {
+    for _ in 0..100 {
+        let place = place();
+        let mut mirror = begun(&place);
+        let (path, folder) = (place.path.clone(), place.path.parent().unwrap().to_path_buf());
+        let mine = folder.with_extension("mine");
+        let other = std::thread::spawn({
+            let (folder, mine) = (folder.clone(), mine.clone());
+            move || {
+                let begin = std::time::Instant::now();
+                while !path.exists() && begin.elapsed().as_secs() < 10 {}
+                std::fs::rename(folder, mine).unwrap();
+            }
+        });
+        let _ = mirror.show();
+        other.join().unwrap();
+        assert!(!mirror.present());
+        drop(mirror);
+        std::fs::rename(mine, folder).unwrap();
+    }
+}
+
 #[test]
 fn without_a_log_too_a_batch_that_fails_changes_nothing() {
     let place = place();

@@ -265,7 +265,9 @@ impl Mirror {
     /// Whether the files are still the ones that were opened; cheap enough to ask while idle.
     pub fn present(&self) -> bool {
         let alone = || self.hidden.is_none() || std::fs::symlink_metadata(&self.path).is_err();
-        self.conn.is_some() && self.files_now() == self.files && alone()
+        // What was gone by the time that it was opened is not there because it is still gone.
+        let known = self.conn.is_some() && self.files.database.is_some();
+        known && self.files_now() == self.files && alone()
     }
 
     /// Whether another program changed the file since it was last filled or opened: its rows need not be ours any
