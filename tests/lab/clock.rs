@@ -15,6 +15,7 @@ use millrace::tables::{Kernel, LocalDisk};
 use crate::figures::tell;
 use crate::scale::{pick, seeds};
 use crate::support::generate::events;
+use crate::support::place::until;
 use crate::support::taking::{ONE_LINE, Taking, Told, add, database, lost};
 use crate::support::{files, folders, mirror, oracle};
 
@@ -267,8 +268,16 @@ fn row_10_a_clock_that_jumps_some_hours_takes_only_commits_beyond_the_many() {
             clock.go(2 * HOUR);
         }
         for version in [oldest, newest.saturating_sub(MANY)] {
-            assert_eq!(missing_at(&kernel, &table, version), Vec::<String>::new(), "{version} of {newest}");
+            let missing = missing_at(&kernel, &table, version);
             looked += 1;
+            if batch > 30 && version == oldest && !missing.is_empty() {
+                // It is old enough by now, and cleaning goes on beside this: the commit is about to go as well.
+                until(&format!("{version} of {newest} lacks {missing:?}; its commit removed"), 20, || {
+                    (versions(&table)[0] > version).then_some(())
+                });
+                continue;
+            }
+            assert_eq!(missing, Vec::<String>::new(), "{version} of {newest}");
         }
         removed = oldest;
     };
