@@ -1,4 +1,4 @@
-//! Where a measurement finds what it needs: the release binary, inputs that are made once, a fresh root.
+//! Where a measurement finds what it needs: the installed binary, inputs that are made once, a fresh root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,11 +117,11 @@ impl Root<'_> {
     }
 }
 
-/// The release binary as users get it: the one that cargo builds for benchmarks has the laboratory's kill points.
+/// The binary as it is installed: the one that cargo builds for benchmarks has the laboratory's kill points.
 fn build() -> PathBuf {
-    let built = cargo("build").args(["--release", "--bin", "millrace"]).status();
-    assert!(built.unwrap().success(), "the release binary was not built");
-    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release").join("millrace")
+    let built = cargo("build").args(["--profile", "dist", "--bin", "millrace"]).status();
+    assert!(built.unwrap().success(), "the binary to install was not built");
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("dist").join("millrace")
 }
 
 /// cargo on this package. It sees none of what cargo told this process about itself: some dependency would be built anew
