@@ -24,6 +24,9 @@ pub struct Checked {
 /// rows, so a small document could otherwise ask for any amount of memory.
 const EVENT_TABLE_BYTES: u64 = 256 << 20;
 
+/// Events of which it is worth having room for the claims of every table beforehand.
+const MANY: usize = 16;
+
 /// Problems remembered of one event; further ones are counted.
 const PROBLEMS: usize = 100;
 
@@ -93,8 +96,9 @@ impl<'f, 'c> Checker<'f, 'c> {
             .map(|(i, plan)| TableCheck::new(i, plan, Scope::new(flattener, plan, view)))
             .collect();
         let mut out = Checked::default();
-        // An owned table gets one claim of every event.
-        let claims = tables.iter().map(|t| if t.plan.owner.is_some() { chunk.documents.len() } else { 0 });
+        // An owned table gets one claim of every event; of many events, a dimension about as many.
+        let (events, many) = (chunk.documents.len(), chunk.documents.len() >= MANY);
+        let claims = tables.iter().map(|t| if t.plan.owner.is_some() || many { events } else { 0 });
         out.claims.tables = claims.map(Vec::with_capacity).collect();
         out.claims.duplicates.resize(tables.len(), 0);
         let (parts, text) = (Vec::new(), Vec::new());

@@ -22,8 +22,12 @@ pub enum ColumnBuilder {
     Decimal(Decimal128Builder),
 }
 
+/// Rows from whose text that of the others can be guessed.
+const SOME: usize = 64;
+/// Bytes that the offsets of a column can count.
+const MOST_TEXT: usize = i32::MAX as usize;
+
 /// Text is collected as bytes and checked to be UTF-8 once, at the end.
-#[derive(Default)]
 pub struct Text {
     bytes: Vec<u8>,
     offsets: Vec<i32>,
@@ -38,7 +42,7 @@ pub fn builders(schema: &SchemaRef, rows: usize) -> Result<Vec<ColumnBuilder>> {
 impl ColumnBuilder {
     fn new(kind: &DataType, rows: usize) -> Result<Self> {
         Ok(match kind {
-            DataType::Utf8 => ColumnBuilder::Text(Text { offsets: vec![0], ..Text::default() }),
+            DataType::Utf8 => ColumnBuilder::Text(Text::new(rows)),
             DataType::Int64 => ColumnBuilder::Int(Int64Builder::with_capacity(rows)),
             DataType::Float64 => ColumnBuilder::Float(Float64Builder::with_capacity(rows)),
             DataType::Boolean => ColumnBuilder::Bool(BooleanBuilder::with_capacity(rows)),
@@ -92,6 +96,12 @@ impl ColumnBuilder {
 }
 
 impl Text {
+    fn new(rows: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows.saturating_add(1));
+        offsets.push(0);
+        Text { bytes: Vec::new(), offsets, valid: Vec::with_capacity(rows) }
+    }
+
     fn append(&mut self, text: Option<&[u8]>) -> Result<()> {
         let end = self.bytes.len() + text.map_or(0, <[u8]>::len);
         let too_much = |_| {
@@ -99,9 +109,22 @@ impl Text {
             Error::Config(format!("{what}; let the pipeline's source take fewer bytes a batch"))
         };
         self.offsets.push(i32::try_from(end).map_err(too_much)?);
+        if end > self.bytes.capacity() {
+            self.grow(end);
+        }
         self.bytes.extend_from_slice(text.unwrap_or_default());
         self.valid.push(text.is_some());
         Ok(())
+    }
+
+    /// Makes room for `least` bytes; once there are some rows, for about as much as all of them will take, if that is not
+    /// many times as much: the first may be the longest.
+    #[cold]
+    fn grow(&mut self, least: usize) {
+        let (done, all) = (self.valid.len(), self.valid.capacity());
+        let expected = if done < SOME { 0 } else { (least / done).saturating_mul(all) / 16 * 17 };
+        let room = expected.clamp(least.saturating_mul(2), least.saturating_mul(4));
+        self.bytes.reserve_exact(room.min(MOST_TEXT) - self.bytes.len());
     }
 
     fn finish(self) -> Result<StringArray> {

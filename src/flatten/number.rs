@@ -3,6 +3,8 @@
 //! The grammar is JSON's, plus leading zeros and a leading `+` (numeric strings have them). Work is linear in the
 //! text whatever the exponent says.
 
+use crate::pipeline::model::Type;
+
 /// A number's parts, as written.
 struct Number<'a> {
     negative: bool,
@@ -80,6 +82,26 @@ pub fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
     let magnitude = n.scaled(precision, scale)?;
     let limit = POWERS[usize::from(precision.min(38))];
     (magnitude < limit).then_some(if n.negative { -magnitude } else { magnitude })
+}
+
+/// Whether a number fits, told by its length, without reading its value; false where that does not tell. `text` is a
+/// number as JSON writes it, which decoding has seen to.
+#[inline]
+pub fn surely_fits(text: &[u8], kind: Type) -> bool {
+    // What a number without an exponent can be made of, digits alone have the bit 0x10, and only the exponent has 0x40.
+    let digits_alone = || text.iter().fold(0x10, |all, b| all & b) != 0;
+    let no_exponent = || text.iter().fold(0, |any, b| any | b) & 0x40 == 0;
+    match kind {
+        Type::Int64 => (1..=FEW).contains(&text.len()) && digits_alone(),
+        // If something is to be rounded, then behind a point, which leaves room for the digit that a carry adds.
+        Type::Decimal { precision, scale } => {
+            let room =
+                usize::from(precision.min(38)).checked_sub(usize::try_from(scale).unwrap_or(usize::MAX));
+            room.is_some_and(|room| (1..=room).contains(&text.len())) && no_exponent()
+        }
+        Type::Float64 => (1..=FEW).contains(&text.len()) && no_exponent(),
+        _ => false,
+    }
 }
 
 /// Correctly rounded; infinite does not fit.
@@ -258,6 +280,23 @@ mod tests {
     }
 
     #[test]
+    fn most_numbers_surely_fit() {
+        let money = Type::Decimal { precision: 18, scale: 4 };
+        for text in ["0", "-1", "129.90", "0.123456789012", "99999999999999"] {
+            assert!(surely_fits(text.as_bytes(), money), "{text}");
+        }
+        assert!(surely_fits(b"999999999999999999", Type::Int64) && surely_fits(b"-0.5", Type::Float64));
+        for text in ["", "1e3", "1E3", "100000000000000", "99999999999999.9"] {
+            assert!(!surely_fits(text.as_bytes(), money), "{text}");
+        }
+        for text in ["", "-1", "1.0", "1e3", "9223372036854775808"] {
+            assert!(!surely_fits(text.as_bytes(), Type::Int64), "{text}");
+        }
+        assert!(!surely_fits(b"1e999", Type::Float64) && !surely_fits(b"1", Type::Bool));
+        assert!(!surely_fits(b"9999999", Type::Decimal { precision: 5, scale: -2 }));
+    }
+
+    #[test]
     fn hostile_lengths_are_quick() {
         let long = format!("0.{}1e1000000", "0".repeat(1_000_000));
         assert_eq!(money(&long), Some(1000));
@@ -319,6 +358,19 @@ mod tests {
             if with_exp { text += &format!("e{exp}"); }
             let expected = reference(negative, &whole, &fraction, exp, precision, scale);
             prop_assert_eq!(decimal(text.as_bytes(), precision, scale), expected, "{}", text);
+        }
+
+        #[test]
+        fn what_surely_fits_does(
+            number in "-?(0|[1-9][0-9]{0,20})([.](9{1,20}|[0-9]{1,20}))?([eE][-+]?[0-9]{1,3})?",
+            precision in 1..=40u8, scale in -3..=40i8,
+        ) {
+            let text = number.as_bytes();
+            let fits = |kind| surely_fits(text, kind);
+            prop_assert!(!fits(Type::Int64) || int64(text).is_some());
+            prop_assert!(!fits(Type::Float64) || float64(text).is_some());
+            let kind = Type::Decimal { precision, scale };
+            prop_assert!(!fits(kind) || decimal(text, precision, scale).is_some(), "{} {}", precision, scale);
         }
 
         #[test]

@@ -106,6 +106,8 @@ impl<'c> View<'c> {
             (Type::Text, Kind::String) if !value.escaped => {
                 Ok(u64::from(value.end.saturating_sub(value.start)))
             }
+            // Most numbers: no event is refused for them, and only rows that are built need their value.
+            (_, Kind::Number) if number::surely_fits(self.source(value), kind) => Ok(0),
             _ => self.weigh_other(value, kind),
         }
     }
