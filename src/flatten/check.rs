@@ -24,8 +24,10 @@ pub struct Checked {
 /// rows, so a small document could otherwise ask for any amount of memory.
 const EVENT_TABLE_BYTES: u64 = 256 << 20;
 
-/// Events of which it is worth having room for the claims of every table beforehand.
+/// Events of which it is worth having room for the claims of dimensions beforehand, and for how many at most: a chunk of
+/// tiny ones may claim nothing.
 const MANY: usize = 16;
+const MOST: usize = 1024;
 
 /// Problems remembered of one event; further ones are counted.
 const PROBLEMS: usize = 100;
@@ -96,9 +98,10 @@ impl<'f, 'c> Checker<'f, 'c> {
             .map(|(i, plan)| TableCheck::new(i, plan, Scope::new(flattener, plan, view)))
             .collect();
         let mut out = Checked::default();
-        // An owned table gets one claim of every event; of many events, a dimension about as many.
-        let (events, many) = (chunk.documents.len(), chunk.documents.len() >= MANY);
-        let claims = tables.iter().map(|t| if t.plan.owner.is_some() || many { events } else { 0 });
+        // An owned table gets one claim of every event; of many events, a dimension mostly gets about as many.
+        let events = chunk.documents.len();
+        let often = if events < MANY { 0 } else { events.min(MOST) };
+        let claims = tables.iter().map(|t| if t.plan.owner.is_some() { events } else { often });
         out.claims.tables = claims.map(Vec::with_capacity).collect();
         out.claims.duplicates.resize(tables.len(), 0);
         let (parts, text) = (Vec::new(), Vec::new());
