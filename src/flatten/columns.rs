@@ -122,8 +122,9 @@ impl Text {
     #[cold]
     fn grow(&mut self, least: usize) {
         let (done, all) = (self.valid.len(), self.valid.capacity());
-        let expected = if done < SOME { 0 } else { (least / done).saturating_mul(all) / 16 * 17 };
-        let room = expected.clamp(least.saturating_mul(2), least.saturating_mul(4));
+        let expected = if done < SOME { 0 } else { (least / done).saturating_mul(all) };
+        let room =
+            expected.saturating_add(expected / 16).clamp(least.saturating_mul(2), least.saturating_mul(4));
         self.bytes.reserve_exact(room.min(MOST_TEXT) - self.bytes.len());
     }
 
